@@ -6,6 +6,7 @@ import "github.com/parley-chat/parley/pkg/chat"
 type Interval struct {
 	Joined  chat.Seq `json:"joined"`
 	Removed chat.Seq `json:"removed,omitzero"`
+	N       uint64   `json:"n,omitzero"` // running number of messages just before Joined
 }
 
 // Member is one person's standing; a former member keeps the entry with a closed last interval.
@@ -97,6 +98,14 @@ type Verdict struct {
 	Standing    *Outcome     // a repeat, or a command that changes nothing (present head)
 	NeedsPrior  bool
 	NeedsTarget bool
+}
+
+// Loaded is a conversation as a store has it. The rows may be of different ages: whoever loads folds the
+// log's records above the store's sealed position over it (Apply goes by each row's own seq).
+type Loaded struct {
+	State State // zero Head: the store has no such conversation
+	// ClientTimes holds, per sender, the highest time (ms) inside the client ids stored.
+	ClientTimes map[chat.UserID]int64
 }
 
 // Limits are the installation's limits on conversations.

@@ -1,0 +1,105 @@
+package jetstream
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/parley-chat/parley/pkg/chat"
+)
+
+// Token names one partition in one generation: the opaque <p> of streams and subjects, "g1p0".
+type Token struct {
+	Generation uint32
+	Partition  int
+}
+
+// String is the token as it stands in names.
+func (t Token) String() string { return fmt.Sprintf("g%dp%d", t.Generation, t.Partition) }
+
+// Subjects. Only ids made by chat's parsers reach them.
+const (
+	subjectCommand = "parley.cmd."
+	subjectAsk     = "parley.ask."
+	subjectDurable = "parley.durable."
+	subjectLog     = "parley.log."
+	subjectEdge    = "parley.edge."
+	subjectDead    = "parley.dead."
+
+	// FenceToken takes the place of a conversation in the subject of fence records.
+	FenceToken = "fence"
+)
+
+// LogStream is the stream that holds a partition's records.
+func LogStream(t Token) string { return "LOG_" + t.String() }
+
+// RecordSubject is where a conversation's records stand.
+func RecordSubject(t Token, id chat.ConversationID) string {
+	return subjectLog + t.String() + "." + string(id)
+}
+
+// RecordSubjects matches every record and fence of a partition.
+func RecordSubjects(t Token) string { return subjectLog + t.String() + ".>" }
+
+// FenceSubject is where a partition's fences stand.
+func FenceSubject(t Token) string { return subjectLog + t.String() + "." + FenceToken }
+
+// CommandSubject takes commands for one conversation; p is the partition's number, not a generation.
+func CommandSubject(partition int, id chat.ConversationID) string {
+	return fmt.Sprintf("%s%d.%s", subjectCommand, partition, id)
+}
+
+// AskSubject takes questions about one conversation.
+func AskSubject(partition int, id chat.ConversationID) string {
+	return fmt.Sprintf("%s%d.%s", subjectAsk, partition, id)
+}
+
+// CommandSubjects and AskSubjects match every conversation of a partition.
+func CommandSubjects(partition int) string { return fmt.Sprintf("%s%d.*", subjectCommand, partition) }
+
+// AskSubjects matches the questions of a partition.
+func AskSubjects(partition int) string { return fmt.Sprintf("%s%d.*", subjectAsk, partition) }
+
+// DurableSubject answers once the watermark of a partition has passed the sequence asked for.
+func DurableSubject(partition int) string { return fmt.Sprintf("%s%d", subjectDurable, partition) }
+
+// EdgeSubject is where an edge hears its deliveries.
+func EdgeSubject(edge string) string { return subjectEdge + edge }
+
+// ConversationOf reads the conversation from a record, command or ask subject; ok is false for fences.
+func ConversationOf(subject string) (id chat.ConversationID, ok bool) {
+	last := subject[strings.LastIndexByte(subject, '.')+1:]
+	id, err := chat.ParseConversationID(last)
+	return id, err == nil
+}
+
+// Buckets and other streams.
+const (
+	BucketLeases      = "PARLEY_LEASES"
+	BucketMeta        = "PARLEY_META"
+	BucketRevocations = "PARLEY_REVOKED"
+	StreamDead        = "PARLEY_DEAD"
+)
+
+// CursorBucket holds the hot cursors of a partition, key <user>.<conversation>.
+func CursorBucket(partition int) string { return fmt.Sprintf("PARLEY_CURSORS_%d", partition) }
+
+// Durable consumers of a log, by the role that owns them.
+const (
+	ConsumerPersist = "persist"
+	ConsumerRoster  = "roster"
+	ConsumerFanout  = "fanout"
+)
+
+// Headers of a record: what consumers route on. Bucket, body hash, term and trace stand nowhere else.
+const (
+	HeaderKind     = "Parley-Kind"
+	HeaderID       = "Parley-Id"
+	HeaderSeq      = "Parley-Seq"
+	HeaderN        = "Parley-N"
+	HeaderSender   = "Parley-Sender"
+	HeaderClientID = "Parley-Client-Id"
+	HeaderBucket   = "Parley-Bucket"
+	HeaderHash     = "Parley-Hash"
+	HeaderTerm     = "Parley-Term"
+	HeaderTrace    = "traceparent"
+)
