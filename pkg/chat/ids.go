@@ -167,14 +167,16 @@ func MakeID(unixMillis int64, partition, counter int) ID {
 }
 
 // NextID is the smallest id of the partition that is above last and not before now. An overflowing
-// counter and a clock that stepped back both borrow the next free slot, so ids strictly rise.
+// counter and a clock that stepped back both borrow the next free slot, so ids strictly rise, also when
+// last is another partition's (the first id of a new generation).
 func NextID(last ID, now time.Time, partition int) ID {
-	next := MakeID(now.UnixMilli(), partition, 0)
-	if next > last {
+	if next := MakeID(max(now.UnixMilli(), last.UnixMilli()), partition, 0); next > last {
 		return next
 	}
 	if counter := int(last & (1<<idCounterBits - 1)); counter < 1<<idCounterBits-1 {
-		return MakeID(last.UnixMilli(), partition, counter+1)
+		if next := MakeID(last.UnixMilli(), partition, counter+1); next > last {
+			return next
+		}
 	}
 	return MakeID(last.UnixMilli()+1, partition, 0)
 }
@@ -215,7 +217,7 @@ func ParseClientID(s string) (ClientID, error) {
 	}
 	at := 0
 	for i := 0; i < len(s); {
-		if s[i] == '-' {
+		if i == 8 || i == 13 || i == 18 || i == 23 { // a dash anywhere else is no digit
 			i++
 			continue
 		}
