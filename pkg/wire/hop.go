@@ -13,7 +13,7 @@ type Lane uint8
 // The lanes.
 const (
 	LaneLog     Lane = 0 // numbered by the log's stream sequence
-	LaneCursors Lane = 1 // numbered by the cursor bucket's stream sequence
+	LaneCursors Lane = 1 // numbered from the cursor bucket: change s is 2s-1 (delivered) and 2s (read); generation 0
 )
 
 // Hop is one message from a partition's fan-out worker to one edge. Within (Partition, Lane) an edge has
