@@ -19,7 +19,7 @@ type User struct {
 type Account struct {
 	User
 	Email        string
-	PasswordHash string
+	PasswordHash Secret
 }
 
 // Session is one login on one device. Refresh tokens rotate within it.
@@ -33,17 +33,35 @@ type Session struct {
 	RevokedAt  time.Time // zero: alive
 }
 
-// Participant is one row of the projection: a conversation that a user is or was a member of.
+// RefreshKey is how a refresh token is known to the directory: the SHA-256 of the part that a session keeps
+// for life, and of the whole token. A known family with another token is an earlier token of that session,
+// so one row per session tells every reuse, however old.
+type RefreshKey struct {
+	Family [32]byte
+	Token  [32]byte
+}
+
+// Rotation replaces a session's refresh token by the next one.
+type Rotation struct {
+	Old       RefreshKey
+	Next      [32]byte // the token that takes Old's place in the family
+	Now       time.Time
+	ExpiresAt time.Time // of the session, when it is not used again
+}
+
+// Participant is one row of the projection: a conversation that a user is or was a member of. In a
+// Projection it says what one record changed: a zero Role, JoinedSeq or RemovedSeq changes nothing.
 type Participant struct {
 	ConversationID chat.ConversationID
 	UserID         chat.UserID
 	Role           chat.Role
-	JoinedSeq      chat.Seq
-	RemovedSeq     chat.Seq // 0: member now
+	JoinedSeq      chat.Seq // where the last membership began
+	RemovedSeq     chat.Seq // where it ended; as read, 0: member now
 	Seq            chat.Seq // of the record that last changed this row
 }
 
-// Conversation is the projection of a conversation's settings.
+// Conversation is the projection of a conversation's settings. In a Projection a zero CreatedAt changes
+// nothing; name and type are always given.
 type Conversation struct {
 	ID        chat.ConversationID
 	Type      chat.Type
@@ -58,19 +76,22 @@ type Store interface {
 	CreateUser(ctx context.Context, a Account) error
 	// AccountByLogin finds an account by username or e-mail, both folded; chat.NotFound otherwise.
 	AccountByLogin(ctx context.Context, login string) (Account, error)
+	// Account finds an account by its id; chat.NotFound otherwise.
 	Account(ctx context.Context, id chat.UserID) (Account, error)
 	// Users reads several people; unknown ids are left out.
 	Users(ctx context.Context, ids []chat.UserID) ([]User, error)
-	// SearchUsers finds usernames by prefix, exact first, at most limit.
+	// SearchUsers finds usernames by prefix, exact first, at most limit; an empty prefix finds nobody.
 	SearchUsers(ctx context.Context, prefix string, limit int) ([]User, error)
-	// SetProfile changes the display name.
+	// SetProfile changes the display name; chat.NotFound when there is no such user.
 	SetProfile(ctx context.Context, id chat.UserID, displayName string) error
 
-	// CreateSession stores a session and the hash of its first refresh token.
-	CreateSession(ctx context.Context, s Session, refreshHash [32]byte) error
-	// RotateRefresh replaces a refresh token by another, once. A token that was rotated before revokes
-	// its session: reused is true then, and the session is returned.
-	RotateRefresh(ctx context.Context, old, next [32]byte, now time.Time) (s Session, reused bool, err error)
+	// CreateSession stores a session and what its first refresh token is known by.
+	CreateSession(ctx context.Context, s Session, key RefreshKey) error
+	// RotateRefresh replaces a refresh token by the next, once, and prolongs its session. A token that was
+	// rotated before revokes its session: reused is true then, also when it was revoked already, and the
+	// session is returned. chat.Unauthorized: the token is unknown, or its session revoked or expired.
+	RotateRefresh(ctx context.Context, r Rotation) (s Session, reused bool, err error)
+	// Session finds a session, living or not; chat.NotFound otherwise.
 	Session(ctx context.Context, id chat.SessionID) (Session, error)
 	// Sessions lists a user's living sessions, newest first.
 	Sessions(ctx context.Context, user chat.UserID, now time.Time) ([]Session, error)
@@ -79,13 +100,16 @@ type Store interface {
 	// RevokedSince lists sessions revoked at or after t: a starting edge closes what it missed.
 	RevokedSince(ctx context.Context, t time.Time) ([]Session, error)
 
-	// Project writes rows of the projection and the position after them, in one transaction. A row with
-	// a lower Seq than the stored one is ignored.
+	// Project writes rows of the projection and the position after them, in one transaction. Rows may come
+	// in any order and again: the highest JoinedSeq and RemovedSeq stand, the role and name of the highest
+	// Seq. A position never goes back.
 	Project(ctx context.Context, partition int, rows Projection) error
 	// Projected is the position after the last Project of a partition.
 	Projected(ctx context.Context, partition int) (chat.Mark, error)
 	// Participations lists the conversations a user is a member of now, ascending by id above after, at most limit.
 	Participations(ctx context.Context, user chat.UserID, after chat.ConversationID, limit int) ([]Participant, error)
+	// Conversations reads the projection of several conversations; unknown ids are left out.
+	Conversations(ctx context.Context, ids []chat.ConversationID) ([]Conversation, error)
 	// ShareConversation reports whether two people are members of one conversation now.
 	ShareConversation(ctx context.Context, a, b chat.UserID) (bool, error)
 }
