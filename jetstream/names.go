@@ -83,11 +83,21 @@ const (
 // CursorBucket holds the hot cursors of a partition, key <user>.<conversation>.
 func CursorBucket(partition int) string { return fmt.Sprintf("PARLEY_CURSORS_%d", partition) }
 
+// A bucket is a stream; its keys are the last tokens of its subjects.
+func bucketStreamName(bucket string) string   { return "KV_" + bucket }
+func bucketSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
+func cursorKey(user chat.UserID, id chat.ConversationID) string {
+	return string(user) + "." + string(id)
+}
+
 // Durable consumers of a log, by the role that owns them.
 const (
 	ConsumerPersist = "persist"
 	ConsumerRoster  = "roster"
 	ConsumerFanout  = "fanout"
+
+	// ConsumerPresence drains a cursor bucket into the store; the bucket has one of fanout as well.
+	ConsumerPresence = "presence"
 )
 
 // Headers of a record: what consumers route on. Bucket, body hash, term and trace stand nowhere else.
@@ -103,3 +113,15 @@ const (
 	HeaderTerm     = "Parley-Term"
 	HeaderTrace    = "traceparent"
 )
+
+// Headers that a dead letter has beside those of its record.
+const (
+	HeaderReason    = "Parley-Reason"
+	HeaderSubject   = "Parley-Subject"
+	HeaderStreamSeq = "Parley-Stream-Seq"
+)
+
+// DeadSubject is where the dead letters of a consumer stand.
+func DeadSubject(consumer string, t Token) string {
+	return subjectDead + consumer + "." + t.String()
+}
