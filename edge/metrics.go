@@ -1,0 +1,78 @@
+package edge
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/parley-chat/parley/pkg/wire"
+)
+
+type metrics struct {
+	connections prometheus.Gauge
+	handshakes  prometheus.Gauge
+	turnedAway  *prometheus.CounterVec // by reason, before the upgrade
+	closed      *prometheus.CounterVec // by close code
+	frames      *prometheus.CounterVec // by type
+	refusals    *prometheus.CounterVec // by code of the error frame
+	sends       prometheus.Histogram
+	syncs       prometheus.Histogram
+	largeWaits  prometheus.Counter
+	deliveries  prometheus.Counter
+	recipients  prometheus.Counter
+	badHops     prometheus.Counter
+	gaps        *prometheus.CounterVec // by reason
+	replays     *prometheus.CounterVec // by outcome
+	resyncs     prometheus.Counter
+	requests    *prometheus.CounterVec // by operation and status
+	seconds     *prometheus.HistogramVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "parley_edge_" + name, Help: help})
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: "parley_edge_" + name, Help: help}, labels)
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Name: "parley_edge_" + name, Help: help})
+	}
+	seconds := func(name, help string) prometheus.HistogramOpts {
+		return prometheus.HistogramOpts{Name: "parley_edge_" + name, Help: help, Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}
+	}
+	return &metrics{
+		connections: gauge("connections", "Authenticated connections."),
+		handshakes:  gauge("handshakes", "Connections that have not authenticated yet."),
+		turnedAway:  counters("turned_away_total", "Upgrades refused, by reason.", "reason"),
+		closed:      counters("closed_total", "Connections ended, by close code.", "code"),
+		frames:      counters("frames_total", "Inbound frames, by type.", "type"),
+		refusals:    counters("refusals_total", "Error frames sent, by code.", "code"),
+		sends:       f.NewHistogram(seconds("send_seconds", "From a send's frame to its answer.")),
+		syncs:       f.NewHistogram(seconds("sync_seconds", "From a sync's frame to caught_up.")),
+		largeWaits:  counter("large_frame_waits_total", "Frames above 64 KiB that waited for the process's shared budget."),
+		deliveries:  counter("deliveries_total", "Deliveries taken from hops."),
+		recipients:  counter("recipients_total", "Frames queued to connections by deliveries."),
+		badHops:     counter("bad_hops_total", "Hops that could not be read."),
+		gaps:        counters("hop_gaps_total", "Lanes held for a replay, by reason.", "reason"),
+		replays:     counters("replays_total", "Replays asked for, by outcome.", "outcome"),
+		resyncs:     counter("resyncs_total", "Connections told to resync."),
+		requests:    counters("requests_total", "REST requests, by operation and status.", "operation", "status"),
+		seconds:     f.NewHistogramVec(seconds("request_seconds", "Time of REST requests."), []string{"operation"}),
+	}
+}
+
+func (m *metrics) closedWith(code int) { m.closed.WithLabelValues(strconv.Itoa(code)).Inc() }
+
+// frame counts an inbound frame; a client's own inventions share one label.
+func (m *metrics) frame(typ string) {
+	switch typ {
+	case wire.TypeAuth, wire.TypeMessageSend, wire.TypeMessageEdit, wire.TypeMessageDelete, wire.TypeMessageDelivered,
+		wire.TypeMessageRead, wire.TypeSync, wire.TypePing, wire.TypePong:
+	default:
+		typ = "unknown"
+	}
+	m.frames.WithLabelValues(typ).Inc()
+}

@@ -1,0 +1,170 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/parley-chat/parley/pkg/auth"
+	"github.com/parley-chat/parley/pkg/chat"
+	"github.com/parley-chat/parley/pkg/directory"
+)
+
+const ticketSeconds = 30
+
+// Person is a user as REST tells of them.
+type Person struct {
+	ID          chat.UserID `json:"id"`
+	Username    string      `json:"username"`
+	DisplayName string      `json:"display_name"`
+	CreatedAt   string      `json:"created_at" format:"date-time"`
+	Email       string      `json:"email,omitzero" doc:"One's own only."`
+}
+
+func personOf(u directory.User) Person {
+	return Person{ID: u.ID, Username: u.Username, DisplayName: u.DisplayName, CreatedAt: timeText(u.CreatedAt)}
+}
+
+func timeText(t time.Time) string { return t.UTC().Format(chat.TimeLayout) }
+
+// Login is one session as its owner sees it.
+type Login struct {
+	ID         chat.SessionID `json:"id"`
+	Name       string         `json:"name"`
+	CreatedAt  string         `json:"created_at" format:"date-time"`
+	LastUsedAt string         `json:"last_used_at" format:"date-time"`
+	ExpiresAt  string         `json:"expires_at" format:"date-time"`
+	Current    bool           `json:"current" doc:"Whether this request was made in it."`
+}
+
+func loginOf(s directory.Session, current chat.SessionID) Login {
+	return Login{
+		ID: s.ID, Name: s.Name, CreatedAt: timeText(s.CreatedAt), LastUsedAt: timeText(s.LastUsedAt),
+		ExpiresAt: timeText(s.ExpiresAt), Current: s.ID == current,
+	}
+}
+
+// Tokens answers register, login and refresh.
+type Tokens struct {
+	User         Person `json:"user"`
+	Session      Login  `json:"session"`
+	AccessToken  string `json:"access_token"`
+	ExpiresIn    int64  `json:"expires_in" doc:"Seconds that the access token lives."`
+	RefreshToken string `json:"refresh_token" doc:"Works once; the next answer holds another."`
+}
+
+func tokensOf(g auth.Grant) Tokens {
+	return Tokens{
+		User: personOf(g.User), Session: loginOf(g.Session, g.Session.ID), AccessToken: string(g.AccessToken),
+		ExpiresIn: int64(g.ExpiresIn / time.Second), RefreshToken: string(g.RefreshToken),
+	}
+}
+
+type registration struct {
+	Username string `json:"username" minLength:"2" maxLength:"32" doc:"a-z, 0-9, _, . and -; folded to lower case."`
+	Email    string `json:"email"`
+	Password string `json:"password" minLength:"8" maxLength:"1024"`
+	Device   string `json:"device,omitzero" doc:"Name of the session; the user agent when absent."`
+}
+
+type credentials struct {
+	Login    string `json:"login" doc:"Username or e-mail address."`
+	Password string `json:"password"`
+	Device   string `json:"device,omitzero" doc:"Name of the session; the user agent when absent."`
+}
+
+type refreshing struct {
+	RefreshToken string `json:"refresh_token"`
+}
+
+type nothing struct{}
+
+type ticketAnswer struct {
+	Ticket    string `json:"ticket" doc:"Opens one WebSocket in place of the access token."`
+	ExpiresIn int    `json:"expires_in" doc:"Seconds."`
+}
+
+type sessionsAnswer struct {
+	Sessions []Login `json:"sessions"`
+}
+
+func (r *rest) authOperations() {
+	people := r.edge.deps.People
+	handle(r, spec{method: http.MethodPost, path: "auth/register", id: "register", tag: "auth", open: true, summary: "Create an account and log in"},
+		func(ctx context.Context, in *struct{ Body body[registration] }) (Tokens, error) {
+			if err := r.admitted(ctx, auth.LimitRegister, in.Body.err); err != nil {
+				return Tokens{}, err
+			}
+			v := in.Body.value
+			g, err := people.Register(ctx, v.Username, v.Email, v.Password, device(ctx, v.Device))
+			return tokensOf(g), err
+		})
+	handle(r, spec{method: http.MethodPost, path: "auth/login", id: "login", tag: "auth", open: true, summary: "Log in by username or e-mail"},
+		func(ctx context.Context, in *struct{ Body body[credentials] }) (Tokens, error) {
+			if err := r.admitted(ctx, auth.LimitLogin, in.Body.err); err != nil {
+				return Tokens{}, err
+			}
+			v := in.Body.value
+			g, err := people.Login(ctx, v.Login, v.Password, device(ctx, v.Device))
+			return tokensOf(g), err
+		})
+	handle(r, spec{method: http.MethodPost, path: "auth/refresh", id: "refresh", tag: "auth", open: true, summary: "Exchange a refresh token for new tokens"},
+		func(ctx context.Context, in *struct{ Body body[refreshing] }) (Tokens, error) {
+			if in.Body.err != nil {
+				return Tokens{}, in.Body.err
+			}
+			g, err := people.Refresh(ctx, in.Body.value.RefreshToken)
+			return tokensOf(g), err
+		})
+	handleEmpty(r, spec{method: http.MethodPost, path: "auth/logout", id: "logout", tag: "auth", summary: "End this session"},
+		func(ctx context.Context, _ *nothing) error { return people.Logout(ctx, claimsOf(ctx)) })
+	handle(r, spec{method: http.MethodPost, path: "auth/ticket", id: "ticket", tag: "auth", summary: "Get a single-use ticket for a WebSocket"},
+		func(ctx context.Context, _ *nothing) (ticketAnswer, error) {
+			ticket, err := people.Ticket(ctx, claimsOf(ctx))
+			return ticketAnswer{Ticket: ticket, ExpiresIn: ticketSeconds}, err
+		})
+	r.sessionOperations()
+}
+
+func (r *rest) sessionOperations() {
+	people := r.edge.deps.People
+	handle(r, spec{method: http.MethodGet, path: "sessions", id: "list-sessions", tag: "sessions", summary: "List one's own sessions"},
+		func(ctx context.Context, _ *nothing) (sessionsAnswer, error) {
+			who := claimsOf(ctx)
+			list, err := people.Sessions(ctx, who)
+			out := sessionsAnswer{Sessions: make([]Login, 0, len(list))}
+			for _, s := range list {
+				out.Sessions = append(out.Sessions, loginOf(s, who.SessionID))
+			}
+			return out, err
+		})
+	handleEmpty(r, spec{method: http.MethodDelete, path: "sessions/{id}", id: "revoke-session", tag: "sessions", summary: "Revoke a session; its sockets close within 5 s"},
+		func(ctx context.Context, in *struct {
+			ID string `path:"id"`
+		},
+		) error {
+			id, err := chat.ParseSessionID(in.ID)
+			if err != nil {
+				return chat.Errorf(chat.NotFound, "no such session")
+			}
+			return people.Revoke(ctx, claimsOf(ctx), id)
+		})
+}
+
+// admitted judges a request of somebody unknown: the limit first, so that a malformed one counts as well.
+func (r *rest) admitted(ctx context.Context, kind string, malformed error) error {
+	if err := r.limited(ctx, kind); err != nil {
+		return err
+	}
+	return malformed
+}
+
+// device is the name of a session: as wished, or what the program calls itself.
+func device(ctx context.Context, wished string) string {
+	if wished == "" {
+		wished = callerOf(ctx).agent
+	}
+	runes := []rune(strings.ToValidUTF8(wished, ""))
+	return string(runes[:min(len(runes), directory.MaxDevice)])
+}

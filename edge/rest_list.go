@@ -1,0 +1,102 @@
+package edge
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/parley-chat/parley/pkg/chat"
+	"github.com/parley-chat/parley/pkg/conversation"
+	"github.com/parley-chat/parley/pkg/wire"
+)
+
+const asksAtOnce = 16 // of one list
+
+// listConversations orders by the heads' ids, newest first. The cursor is the last head shown, so a
+// conversation that moves up between two pages is not missed but seen again at the next look at the first.
+func (e *Edge) listConversations(ctx context.Context, user chat.UserID, limit int, cursor string) (conversationsAnswer, error) {
+	below, err := parseListCursor(cursor)
+	if err != nil {
+		return conversationsAnswer{}, err
+	}
+	ids, err := e.conversationsOf(ctx, user)
+	if err != nil {
+		return conversationsAnswer{}, err
+	}
+	answers, err := e.answersBelow(ctx, user, ids, below)
+	if err != nil {
+		return conversationsAnswer{}, err
+	}
+	out := conversationsAnswer{}
+	if len(answers) > limit {
+		answers = answers[:limit]
+		out.Next = listCursor(answers[limit-1].State.Head.ID)
+	}
+	out.Conversations, err = e.shapes(ctx, user, answers)
+	return out, err
+}
+
+// answersBelow asks for every conversation and keeps those the user is in, newest head first.
+func (e *Edge) answersBelow(ctx context.Context, user chat.UserID, ids []chat.ConversationID, below chat.ID) ([]conversation.Answer, error) {
+	answers := make([]conversation.Answer, len(ids))
+	g, inside := errgroup.WithContext(ctx)
+	g.SetLimit(asksAtOnce)
+	for i, id := range ids {
+		g.Go(func() error {
+			a, err := e.ask(inside, id, user)
+			if chat.KindOf(err) == chat.NotFound {
+				return nil // the projection is behind
+			}
+			answers[i] = a
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	answers = slices.DeleteFunc(answers, func(a conversation.Answer) bool {
+		return !a.State.IsMember(user) || below != 0 && a.State.Head.ID >= below
+	})
+	slices.SortFunc(answers, func(a, b conversation.Answer) int { return cmp.Compare(b.State.Head.ID, a.State.Head.ID) })
+	return answers, nil
+}
+
+func (e *Edge) shapes(ctx context.Context, user chat.UserID, answers []conversation.Answer) ([]wire.Conversation, error) {
+	ids := make([]chat.ConversationID, len(answers))
+	for i := range answers {
+		ids[i] = answers[i].State.ID
+	}
+	stored, err := e.deps.Cursors.Of(ctx, user, ids)
+	if err != nil {
+		return nil, unavailable(err, "cursors of", user)
+	}
+	shapes := make([]wire.Conversation, len(answers))
+	g, inside := errgroup.WithContext(ctx)
+	g.SetLimit(asksAtOnce)
+	for i := range answers {
+		g.Go(func() (err error) {
+			shapes[i], err = e.shapeWithLast(inside, answers[i], user, stored[ids[i]])
+			return err
+		})
+	}
+	return shapes, g.Wait()
+}
+
+func listCursor(id chat.ID) string {
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(id)))
+}
+
+func parseListCursor(text string) (chat.ID, error) {
+	if text == "" {
+		return 0, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(b) != 8 {
+		return 0, chat.Errorf(chat.Invalid, "cursor is not one of ours")
+	}
+	return chat.ID(binary.BigEndian.Uint64(b)), nil
+}

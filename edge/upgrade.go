@@ -1,0 +1,114 @@
+package edge
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/parley-chat/parley/pkg/auth"
+	"github.com/parley-chat/parley/pkg/chat"
+	"github.com/parley-chat/parley/pkg/wire"
+)
+
+const (
+	upgradeBuffer  = 1024
+	upgradeTimeout = 5 * time.Second
+	comeBackLater  = time.Second
+)
+
+// upgrade makes a request into a connection, or says by HTTP why not.
+func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request) {
+	if reason, err := e.turnAway(r); err != nil {
+		e.metrics.turnedAway.WithLabelValues(reason).Inc()
+		writeProblem(w, err)
+		return
+	}
+	if !e.takeHandshake() {
+		e.metrics.turnedAway.WithLabelValues("handshakes").Inc()
+		busy := chat.Errorf(chat.Unavailable, "too many connections are opening")
+		busy.RetryAfter = comeBackLater
+		writeProblem(w, busy)
+		return
+	}
+	u := websocket.Upgrader{
+		HandshakeTimeout: upgradeTimeout,
+		ReadBufferSize:   upgradeBuffer,
+		WriteBufferSize:  upgradeBuffer,
+		Subprotocols:     []string{wire.Subprotocol},
+		CheckOrigin:      e.originAllowed,
+		Error: func(w http.ResponseWriter, _ *http.Request, _ int, reason error) {
+			writeProblem(w, chat.Errorf(chat.Invalid, "%v", reason))
+		},
+	}
+	ws, err := u.Upgrade(w, r, nil)
+	if err != nil { // answered by Upgrade
+		e.handshakeOver()
+		e.metrics.turnedAway.WithLabelValues("upgrade").Inc()
+		return
+	}
+	c := newConnection(e, nil)
+	c.conn = newSocket(ws, e, func(data string) {
+		c.alive()
+		c.pushReady(onWire(opPong, []byte(data)))
+	}, c.alive)
+	e.enter(c)
+	if !e.spawn(c.serve) {
+		e.leave(c)
+		e.handshakeOver()
+		_ = c.conn.Shut()
+	}
+}
+
+// turnAway says why a request does not become a connection; the reason is for the metric.
+func (e *Edge) turnAway(r *http.Request) (reason string, err error) {
+	if err := e.Ready(); err != nil {
+		return "not_ready", err
+	}
+	if !slices.Contains(websocket.Subprotocols(r), wire.Subprotocol) {
+		return "subprotocol", chat.Errorf(chat.Invalid, "a WebSocket with subprotocol %s is wanted", wire.Subprotocol)
+	}
+	if !e.originAllowed(r) {
+		return "origin", chat.Errorf(chat.Forbidden, "this origin may not connect")
+	}
+	if ok, wait := e.deps.Limiter.Allow(auth.LimitHandshake, e.deps.Limiter.ClientAddr(r)); !ok {
+		limited := chat.Errorf(chat.RateLimited, "too many connections from this address")
+		limited.RetryAfter = wait
+		return "rate", limited
+	}
+	return "", nil
+}
+
+// originAllowed accepts this server's own pages, those the operator named, and programs that are no browser.
+func (e *Edge) originAllowed(r *http.Request) bool {
+	origins := r.Header.Values("Origin")
+	if len(origins) == 0 {
+		return true
+	}
+	if len(origins) > 1 {
+		return false
+	}
+	if slices.ContainsFunc(e.config.Origins, func(o string) bool { return strings.EqualFold(strings.TrimRight(o, "/"), origins[0]) }) {
+		return true
+	}
+	u, err := url.Parse(origins[0])
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}
+
+func (e *Edge) takeHandshake() bool {
+	if e.handshakes.Add(1) > int64(e.config.Handshakes) {
+		e.handshakes.Add(-1)
+		return false
+	}
+	e.metrics.handshakes.Inc()
+	return true
+}
+
+// handshakeOver gives back what takeHandshake took.
+func (e *Edge) handshakeOver() {
+	e.handshakes.Add(-1)
+	e.metrics.handshakes.Dec()
+}
