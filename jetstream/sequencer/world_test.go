@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if addresses := os.Getenv(ownerEnvironment); addresses != "" {
+		fmt.Fprintln(os.Stderr, "owner ended:", runOwner(addresses))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m,
 		// nats-server keeps one for the life of the process.
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.init.3.func1"))
