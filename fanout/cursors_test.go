@@ -59,7 +59,7 @@ func receipts(t *testing.T, hops []wire.Hop, names ...string) []string {
 func TestReceiptsGoToThePeerAndToOneself(t *testing.T) {
 	b := started(t, Limits{})
 	b.register(t, "e", "ann", "bob", "cid")
-	d, g, s := directOf("ann", "bob"), groupID("g"), chat.SelfID(testKey, user("ann"))
+	d, g, s := annWith("bob"), groupID("g"), chat.SelfID(testKey, user("ann"))
 	b.create(d, "ann", "bob")
 	b.create(g, "ann", "bob", "cid")
 	b.move(t,
@@ -108,7 +108,7 @@ func TestReceiptsOnlyMoveForward(t *testing.T) {
 func TestReceiptsSurviveAnOutageOfTheOwner(t *testing.T) {
 	b := started(t, Limits{})
 	b.register(t, "e", "bob")
-	d, lost := directOf("ann", "bob"), directOf("ann", "cid")
+	d, lost := annWith("bob"), annWith("cid")
 	b.create(d, "ann", "bob")
 	b.askFails = chat.Errorf(chat.Unavailable, "away")
 	batch := []CursorChange{cursorOf(1, lost, "cid", 1, 1), cursorOf(2, d, "ann", 1, 1)}

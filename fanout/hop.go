@@ -87,7 +87,7 @@ func (w *Worker) awaitRoom(ctx context.Context) error {
 
 func (w *Worker) hopHead(e *edgeState, lane wire.Lane) wire.Hop {
 	h := wire.Hop{
-		Partition: uint16(w.config.Partition), //nolint:gosec // at most 16,384 partitions
+		Partition: uint16(w.config.Partition), // at most 16,384 partitions
 		Lane:      lane, Term: w.config.Term, Prev: e.last[lane],
 	}
 	if lane == wire.LaneLog {

@@ -65,5 +65,5 @@ func (l *lru[K, V]) drop(at *list.Element) {
 }
 
 func entryOf[K comparable, V any](at *list.Element) *lruEntry[K, V] {
-	return at.Value.(*lruEntry[K, V]) //nolint:errcheck,forcetypeassert // nothing else is put into the list
+	return at.Value.(*lruEntry[K, V]) // nothing else is put into the list
 }

@@ -21,7 +21,6 @@ type modelEdge struct {
 	online   map[chat.UserID]uint64 // position of the registration
 	received map[chat.UserID][]wire.Delivery
 	inbox    []wire.Hop // on the way
-	resyncs  int
 }
 
 // online time of one user at one edge: what lies in (from, to] must arrive there.

@@ -182,7 +182,7 @@ func TestRegisterRacesWithHandle(t *testing.T) {
 
 func TestStartFoldsTheLogFromTheRostersPosition(t *testing.T) {
 	b := newBench(t, Limits{})
-	g, h, d := groupID("g"), groupID("h"), directOf("ann", "bob")
+	g, h, d := groupID("g"), groupID("h"), annWith("bob")
 	b.create(h, "owner", "ann")
 	b.projected(markOf(&b.log[0]))
 	b.create(g, "owner", "bob")

@@ -115,7 +115,7 @@ func New(c Config) *Worker {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Term == 0 {
-		c.Term = uint64(c.Now().UnixNano()) //nolint:gosec // after 1970
+		c.Term = uint64(c.Now().UnixNano()) // after 1970
 	}
 	c.Limits = c.Limits.withDefaults()
 	w := &Worker{config: c, aside: make(map[chat.Mark]bool)}

@@ -40,7 +40,10 @@ func groupID(name string) chat.ConversationID {
 	return "g" + chat.SelfID(testKey, chat.UserID(name))[1:]
 }
 
-func directOf(a, b string) chat.ConversationID { return chat.DirectID(testKey, user(a), user(b)) }
+// annWith is the direct conversation of ann and the other.
+func annWith(other string) chat.ConversationID {
+	return chat.DirectID(testKey, user("ann"), user(other))
+}
 
 // world is a log in memory with the owner that wrote it.
 type world struct {

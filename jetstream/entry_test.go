@@ -97,8 +97,10 @@ func FuzzEntry(f *testing.F) {
 	add(FenceMsg(w.token, 1))
 	add(&nats.Msg{Subject: m.Subject, Header: nats.Header{}})
 	f.Fuzz(func(t *testing.T, subject, kind, id, seq, n, sender, client, bucket, hash, term string, data []byte) {
-		h := nats.Header{HeaderKind: {kind}, HeaderID: {id}, HeaderSeq: {seq}, HeaderN: {n}, HeaderSender: {sender},
-			HeaderClientID: {client}, HeaderBucket: {bucket}, HeaderHash: {hash}, HeaderTerm: {term}}
+		h := nats.Header{
+			HeaderKind: {kind}, HeaderID: {id}, HeaderSeq: {seq}, HeaderN: {n}, HeaderSender: {sender},
+			HeaderClientID: {client}, HeaderBucket: {bucket}, HeaderHash: {hash}, HeaderTerm: {term},
+		}
 		e, err := DecodeEntry(subject, h, data, 1, 2)
 		if err != nil || e.Kind == chat.KindFence {
 			return

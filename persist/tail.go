@@ -2,6 +2,7 @@ package persist
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/parley-chat/parley/pkg/chat"
@@ -81,7 +82,7 @@ func (s *snapshot) scanOn(ctx context.Context, scan tailScan, to chat.Seq) (*tai
 		return nil, err
 	}
 	s.metrics.tailScanned.Add(float64(len(rows)))
-	scan.changes = scan.changes[:len(scan.changes):len(scan.changes)]
+	scan.changes = slices.Clip(scan.changes)
 	scan.to = to
 	for _, row := range rows {
 		if !row.Kind.Folded() {

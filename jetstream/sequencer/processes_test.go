@@ -57,10 +57,10 @@ func ownOnce(nc, reads *nats.Conn, holder string) error {
 		NC: nc, Token: jetstream.Token{Generation: 1}, Partitions: 1, Lease: lease, Barrier: jetstream.NopBarrier{},
 		Store: newMemory(), Reader: jetstream.NewLogReader(reads), Rates: Rates{Off: true}, Log: quiet(),
 	})
-	fmt.Println("begins as", holder) //nolint:forbidigo // the parent reads it
+	fmt.Println("begins as", holder) // the parent reads it
 	err = s.Run(ctx)
 	cancel()
-	fmt.Println("ended:", err) //nolint:forbidigo // the parent reads it
+	fmt.Println("ended:", err) // the parent reads it
 	if errors.Is(err, ErrLog) || errors.Is(err, ErrBarrier) {
 		return err
 	}

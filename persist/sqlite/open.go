@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -117,10 +118,7 @@ func connect(path string, params ...string) (*sql.DB, error) {
 	}
 	dsn := "file:" + (&url.URL{Path: filepath.ToSlash(full)}).EscapedPath() +
 		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=secure_delete(ON)"
-	for _, p := range params {
-		dsn += "&" + p
-	}
-	return sql.Open("sqlite", dsn)
+	return sql.Open("sqlite", strings.Join(append([]string{dsn}, params...), "&"))
 }
 
 // checkPlace finds the common mistakes before SQLite reports them in its own words.

@@ -27,11 +27,7 @@ func open(t testing.TB, path string) *Store {
 
 func subject(t testing.TB) persisttest.Subject {
 	t.Helper()
-	folder, err := os.MkdirTemp(t.TempDir(), "store")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(folder, "messages.db")
+	path := filepath.Join(t.TempDir(), "messages.db")
 	current := open(t, path)
 	t.Cleanup(func() {
 		if err := current.Close(); err != nil {

@@ -198,7 +198,7 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 func TestTheTopLevelIsFixed(t *testing.T) {
 	fixed := map[string]bool{"cmd": true, "edge": true, "fanout": true, "persist": true, "presence": true, "pkg": true, "jetstream": true, "deploy": true, "docs": true, "sdk": true}
 	for _, f := range goFiles(t) {
-		if top := strings.Split(f.path, "/")[0]; !fixed[top] {
+		if top, _, _ := strings.Cut(f.path, "/"); !fixed[top] {
 			t.Errorf("%s: %s is not a folder of the layout", f.path, top)
 		}
 	}

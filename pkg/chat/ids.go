@@ -100,7 +100,7 @@ func (c ConversationID) Type() Type {
 func (c ConversationID) Partition(count int) int {
 	h := fnv.New32a()
 	h.Write([]byte(c))
-	return int(h.Sum32() % uint32(count)) //nolint:gosec // count is a small positive number
+	return int(h.Sum32() % uint32(count)) // count is a small positive number
 }
 
 // NewUserID makes a random id.
@@ -163,7 +163,7 @@ const (
 // MakeID builds the id of time t (milliseconds since the Unix epoch), partition and counter.
 func MakeID(unixMillis int64, partition, counter int) ID {
 	ms := max(unixMillis-idEpochMillis, 0)
-	return ID(uint64(ms)<<idTimeShift | uint64(partition)<<idCounterBits | uint64(counter)) //nolint:gosec // all parts are non-negative
+	return ID(uint64(ms)<<idTimeShift | uint64(partition)<<idCounterBits | uint64(counter)) // all parts are non-negative
 }
 
 // NextID is the smallest id of the partition that is above last and not before now. An overflowing
@@ -182,7 +182,7 @@ func NextID(last ID, now time.Time, partition int) ID {
 }
 
 // UnixMilli is the time in the id.
-func (id ID) UnixMilli() int64 { return int64(id>>idTimeShift) + idEpochMillis } //nolint:gosec // 42 bits
+func (id ID) UnixMilli() int64 { return int64(id>>idTimeShift) + idEpochMillis } // 42 bits
 
 // Time is the time in the id, in UTC with milliseconds.
 func (id ID) Time() time.Time { return time.UnixMilli(id.UnixMilli()).UTC() }
@@ -225,7 +225,7 @@ func ParseClientID(s string) (ClientID, error) {
 		if high < 0 || low < 0 {
 			return bad()
 		}
-		id[at] = byte(high<<4 | low) //nolint:gosec // two nibbles
+		id[at] = byte(high<<4 | low) // two nibbles
 		at++
 		i += 2
 	}
@@ -253,7 +253,7 @@ func NewClientID(t time.Time) ClientID {
 	var id ClientID
 	_, _ = rand.Read(id[6:])
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(t.UnixMilli())) //nolint:gosec // after 1970
+	binary.BigEndian.PutUint64(ms[:], uint64(t.UnixMilli())) // after 1970
 	copy(id[:6], ms[2:])
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80
@@ -264,7 +264,7 @@ func NewClientID(t time.Time) ClientID {
 func (c ClientID) UnixMilli() int64 {
 	var ms [8]byte
 	copy(ms[2:], c[:6])
-	return int64(binary.BigEndian.Uint64(ms[:])) //nolint:gosec // 48 bits
+	return int64(binary.BigEndian.Uint64(ms[:])) // 48 bits
 }
 
 // IsZero reports that there is no client id.

@@ -33,7 +33,7 @@ func Stamp(s State, r *chat.Record, id chat.ID) chat.Bucket {
 
 func bucketMonth(t time.Time) chat.Bucket {
 	months := (t.Year()-bucketFirst)*monthsInOneYear + int(t.Month()) - 1
-	return chat.Bucket(max(months, 0)) //nolint:gosec // ids end in the year 2164
+	return chat.Bucket(max(months, 0)) // ids end in the year 2164
 }
 
 // Apply folds a record into a state. Each row (the head, each member, the settings) moves only if the

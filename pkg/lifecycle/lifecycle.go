@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -61,8 +62,8 @@ func (g *Group) Failed() <-chan error { return g.failed }
 func (g *Group) Stop() error {
 	var problems []error
 	g.stopped.Do(func() {
-		for i := len(g.parts) - 1; i >= 0; i-- {
-			problems = append(problems, g.stop(g.parts[i]))
+		for _, p := range slices.Backward(g.parts) {
+			problems = append(problems, g.stop(p))
 		}
 	})
 	return errors.Join(problems...)

@@ -58,19 +58,19 @@ func AppendHop(b []byte, h *Hop) []byte {
 	b = binary.BigEndian.AppendUint32(b, h.Generation)
 	b = binary.BigEndian.AppendUint64(b, h.Term)
 	b = binary.BigEndian.AppendUint64(b, h.Prev)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(h.Deliveries))) //nolint:gosec // bounded by the message size
+	b = binary.BigEndian.AppendUint32(b, uint32(len(h.Deliveries))) // bounded by the message size
 	for i := range h.Deliveries {
 		d := &h.Deliveries[i]
 		b = binary.BigEndian.AppendUint64(b, d.Seq)
 		b = binary.BigEndian.AppendUint64(b, uint64(d.RecordSeq))
 		b = append(b, byte(len(d.Conversation)))
 		b = append(b, d.Conversation...)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(d.Recipients))) //nolint:gosec // bounded by the audience
+		b = binary.BigEndian.AppendUint32(b, uint32(len(d.Recipients))) // bounded by the audience
 		for _, u := range d.Recipients {
 			b = append(b, byte(len(u)))
 			b = append(b, u...)
 		}
-		b = binary.BigEndian.AppendUint32(b, uint32(len(d.Frame))) //nolint:gosec // bounded by MaxRecord
+		b = binary.BigEndian.AppendUint32(b, uint32(len(d.Frame))) // bounded by MaxRecord
 		b = append(b, d.Frame...)
 	}
 	return b
