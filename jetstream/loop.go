@@ -46,8 +46,11 @@ type LoopConfig struct {
 	}
 	Barrier Barrier // makes a dead letter durable before it is passed over; nil: the broker syncs itself
 	Batch   int     // 0: 500
-	Reg     prometheus.Registerer
-	Log     *slog.Logger
+	// Gather is a pause after a batch that was not full: a consumer whose work costs by the batch does less of
+	// it, and lags by so much. 0: none.
+	Gather time.Duration
+	Reg    prometheus.Registerer
+	Log    *slog.Logger
 }
 
 // Faults that end a loop: the data is not what it must be.
@@ -147,6 +150,9 @@ func (l *Loop) session(ctx context.Context) error {
 			if err := l.take(ctx, p, messages); err != nil {
 				return err
 			}
+			if err := l.gather(ctx, len(messages)); err != nil {
+				return err
+			}
 		}
 		if err != nil {
 			return err
@@ -157,6 +163,13 @@ func (l *Loop) session(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+func (l *Loop) gather(ctx context.Context, came int) error {
+	if l.c.Gather == 0 || came >= l.c.Batch {
+		return nil
+	}
+	return sleep(ctx, l.c.Gather)
 }
 
 // idle judges a pull that brought nothing.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,6 +19,10 @@ import (
 	"github.com/parley-chat/parley/pkg/lifecycle"
 	"github.com/parley-chat/parley/presence"
 )
+
+// gatherWrites is how long the stores' consumers let records gather: a transaction costs by its number, and
+// readers complete what the store lacks from the log.
+const gatherWrites = 20 * time.Millisecond
 
 // partition is one partition's owner and its consumers.
 type partition struct {
@@ -95,10 +100,11 @@ func (p *partition) addConsumers(n *node) error {
 		name    string
 		handler jetstream.Handler
 		start   func(context.Context) (uint64, error)
+		gather  time.Duration
 	}{
-		{jetstream.ConsumerPersist, p.store, p.after(sealed)},
-		{jetstream.ConsumerRoster, p.roster, p.after(p.roster.Position)},
-		{jetstream.ConsumerFanout, p.fanout, p.fanout.Start},
+		{jetstream.ConsumerPersist, p.store, p.after(sealed), gatherWrites},
+		{jetstream.ConsumerRoster, p.roster, p.after(p.roster.Position), gatherWrites},
+		{jetstream.ConsumerFanout, p.fanout, p.fanout.Start, 0},
 	} {
 		conn, err := n.broker.connect(c.name + " " + p.token.String())
 		if err != nil {
@@ -106,7 +112,7 @@ func (p *partition) addConsumers(n *node) error {
 		}
 		loop := jetstream.NewLoop(jetstream.LoopConfig{
 			NC: conn, Token: p.token, Consumer: c.name, Handler: c.handler, Start: c.start,
-			Gate: p.owner, Barrier: n.broker.barrier, Reg: n.reg, Log: n.log,
+			Gate: p.owner, Barrier: n.broker.barrier, Gather: c.gather, Reg: n.reg, Log: n.log,
 		})
 		p.consumers = append(p.consumers, runner{c.name + " consumer", loop.Run})
 	}
