@@ -23,6 +23,7 @@ import (
 const (
 	partGrace       = 20 * time.Second // longest wait for one part at a stop
 	readyWithin     = 5 * time.Minute  // a sequencer that loads a long tail
+	storeWithin     = 5 * time.Second  // for the store to reach the log's end at a stop
 	mostLogBytes    = 64 << 30
 	leastLogBytes   = 64 << 20
 	revocationSlack = 5 * time.Minute // a revocation outlives the last token by this much
@@ -78,6 +79,7 @@ func (n *node) run(ctx context.Context, out io.Writer, started chan<- struct{}) 
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.config.DrainTime+time.Second)
 		n.front.edge.Drain(drain)
 		cancel()
+		n.awaitStore(context.WithoutCancel(ctx))
 	}
 	return errors.Join(err, n.group.Stop())
 }
@@ -167,6 +169,28 @@ func (n *node) waitReady(ctx context.Context, p *partition) error {
 		case err := <-n.group.Failed():
 			return err
 		case <-tick.C:
+		}
+	}
+}
+
+// awaitStore lets persist reach the end of the log, for a moment: after an orderly stop the store is whole.
+func (n *node) awaitStore(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for _, p := range n.partitions {
+		for {
+			applied, _, err := n.messages.Position(ctx, p.token.Partition)
+			if err == nil && !applied.Before(p.owner.Durable()) {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				n.log.Warn("stopping before the message store has everything; the log keeps it", slog.String("partition", p.token.String()))
+				return
+			case <-tick.C:
+			}
 		}
 	}
 }
