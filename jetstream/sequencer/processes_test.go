@@ -156,6 +156,12 @@ func startOwner(t *testing.T, addresses string) *ownerProcess {
 	return p
 }
 
+func (p *ownerProcess) terms() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.begins
+}
+
 func (p *ownerProcess) said() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -232,7 +238,7 @@ func twoOwners(t *testing.T, replicas int) {
 	}
 	s.judge(t)
 	t.Logf("R%d: %d pauses beyond the lease, %d acknowledged, %d unknown on the way, %d and %d starts of an owner",
-		replicas, pauses, len(s.acked), s.unknown.Load(), owners[0].begins, owners[1].begins)
+		replicas, pauses, len(s.acked), s.unknown.Load(), owners[0].terms(), owners[1].terms())
 }
 
 // waited waits for d, or reports that the end came first.
