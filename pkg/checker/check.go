@@ -197,7 +197,7 @@ func (h *history) device(c *conversation, who *client, e *Event) {
 	for i := range e.Records {
 		r := &e.Records[i]
 		h.observe(c, who, r)
-		h.show(c, v, r.Seq)
+		h.show(c, v, r.Seq, e.Op == OpFilled)
 		if e.Op == OpReceived {
 			p.live.add(r.Seq)
 			continue
@@ -207,8 +207,8 @@ func (h *history) device(c *conversation, who *client, e *Event) {
 	}
 }
 
-// show moves a device's view by one record.
-func (h *history) show(c *conversation, v *view, s chat.Seq) {
+// show moves a device's view by one record, which came from history if filled.
+func (h *history) show(c *conversation, v *view, s chat.Seq, filled bool) {
 	h.report.Shown++
 	h.report.check("I2")
 	h.report.check("I5")
@@ -219,7 +219,7 @@ func (h *history) show(c *conversation, v *view, s chat.Seq) {
 	case v.started && s <= v.last:
 		h.violate("I3", "%s shows seq %d of %s after seq %d", v.client.name, s, c.id, v.last)
 	case v.started && s > v.last+1:
-		v.jumps = append(v.jumps, jump{v.last, s, h.line})
+		v.jumps = append(v.jumps, jump{v.last, s, h.line, filled})
 	}
 	v.shown.add(s)
 	v.started = true

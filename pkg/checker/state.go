@@ -96,6 +96,7 @@ type view struct {
 type jump struct {
 	from, to chat.Seq
 	line     int
+	filled   bool // to came from history, where edits and deletes are folded
 }
 
 // reader is what one client read of one conversation at rest.
