@@ -47,7 +47,7 @@ type Store interface {
 	Load(ctx context.Context, id chat.ConversationID) (conversation.Loaded, error)
 	// Heads reads several conversations' heads; missing ones are left out.
 	Heads(ctx context.Context, ids []chat.ConversationID) (map[chat.ConversationID]chat.Head, error)
-	// Conversations lists the ids of all conversations of a partition above after, ascending, at most limit.
+	// Conversations lists the ids of all conversations above after, ascending, at most limit.
 	Conversations(ctx context.Context, after chat.ConversationID, limit int) ([]chat.ConversationID, error)
 	// Prior finds what a client id gave, for the life of the record.
 	Prior(ctx context.Context, id chat.ConversationID, sender chat.UserID, client chat.ClientID) (conversation.Outcome, bool, error)

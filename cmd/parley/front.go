@@ -84,13 +84,12 @@ func bind(ctx context.Context, n *node, f *front) (_ *front, err error) {
 	return f, nil
 }
 
-func (f *front) start(_ context.Context, n *node) error {
+func (f *front) start(n *node) {
 	n.group.Start("edge", f.edge.Run)
 	if f.admin != nil {
 		n.group.Start("admin listener", f.admin.run)
 	}
 	n.group.Start("client listener", f.api.run)
-	return nil
 }
 
 // owners routes each conversation to its partition's owner.

@@ -149,7 +149,8 @@ func (n *node) start(ctx context.Context) error {
 		}
 		p.startConsumers(n.group)
 	}
-	return n.front.start(ctx, n)
+	n.front.start(n)
+	return nil
 }
 
 // waitReady waits until a partition takes commands, or a part has failed.

@@ -116,14 +116,19 @@ func (p *partition) addConsumers(n *node) error {
 		})
 		p.consumers = append(p.consumers, runner{c.name + " consumer", loop.Run})
 	}
-	for name, handler := range map[string]jetstream.CursorHandler{
-		jetstream.ConsumerPresence: drainCursors{drainer}, jetstream.ConsumerFanout: fanCursors{p.fanout},
+	for _, c := range []struct {
+		name    string
+		handler jetstream.CursorHandler
+		barrier jetstream.Barrier
+	}{
+		{jetstream.ConsumerPresence, drainCursors{drainer}, nil}, // the drainer passes the barrier itself
+		{jetstream.ConsumerFanout, fanCursors{p.fanout}, n.broker.barrier},
 	} {
 		loop := jetstream.NewCursorLoop(jetstream.CursorLoopConfig{
-			NC: n.broker.main, Partition: p.token.Partition, Consumer: name, Handler: handler,
-			Barrier: n.broker.barrier, Reg: n.reg, Log: n.log,
+			NC: n.broker.main, Partition: p.token.Partition, Consumer: c.name, Handler: c.handler,
+			Barrier: c.barrier, Reg: n.reg, Log: n.log,
 		})
-		p.consumers = append(p.consumers, runner{name + " cursors", loop.Run})
+		p.consumers = append(p.consumers, runner{c.name + " cursors", loop.Run})
 	}
 	return nil
 }
