@@ -193,6 +193,11 @@ func (l *Loop) idle(ctx context.Context) error {
 // reset makes the consumer deliver from where this loop stands. Without it an AckAll consumer goes on
 // after what a predecessor had fetched, and skips it.
 func (l *Loop) reset(ctx context.Context) error {
+	want, err := l.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("reset: %w", err)
+	}
+	// Read after the position: the log grows, so a position is never above what is read here by mere haste.
 	s, err := streamState(ctx, l.c.NC, LogStream(l.c.Token))
 	if err != nil {
 		return fmt.Errorf("reset: %w", err)
@@ -201,11 +206,11 @@ func (l *Loop) reset(ctx context.Context) error {
 	if s.Messages == 0 {
 		first = s.Last + 1
 	}
-	want := l.next
 	if want == 0 {
-		if want, err = l.begin(ctx, first, s.Last); err != nil {
-			return fmt.Errorf("reset: %w", err)
-		}
+		want = first // it has never handled anything: nothing was missed
+	}
+	if l.c.Start == nil {
+		want = min(want, s.Last+1) // an ack floor may outlive a tail that was not durable
 	}
 	if want > s.Last+1 {
 		return fmt.Errorf("%w: wanted %d, the last is %d", ErrLogShort, want, s.Last)
@@ -229,8 +234,11 @@ func (l *Loop) reset(ctx context.Context) error {
 	return nil
 }
 
-// begin is where a loop starts: the role's position, or the ack floor.
-func (l *Loop) begin(ctx context.Context, first, last uint64) (uint64, error) {
+// begin is where a loop stands, or starts: the role's position, or the ack floor; 0 when it has neither.
+func (l *Loop) begin(ctx context.Context) (uint64, error) {
+	if l.next != 0 {
+		return l.next, nil
+	}
 	if l.c.Start != nil {
 		want, err := l.c.Start(ctx)
 		if err != nil {
@@ -244,9 +252,9 @@ func (l *Loop) begin(ctx context.Context, first, last uint64) (uint64, error) {
 	}
 	floor := c.CachedInfo().AckFloor.Stream
 	if floor == 0 {
-		return first, nil // it has never handled anything: nothing was missed
+		return 0, nil
 	}
-	return min(floor, last) + 1, nil
+	return floor + 1, nil
 }
 
 // take handles what came, up to the first hole.

@@ -130,6 +130,30 @@ func TestALoopTakesEverythingInOrder(t *testing.T) {
 	stop()
 }
 
+// A role whose position comes from a partition's owner may learn of a record that was written a moment ago.
+func TestALogThatGrowsDuringAStartIsNotShort(t *testing.T) {
+	w := newWorld(t)
+	w.fill(10, 1)
+	r := newRecorder()
+	l := loopOf(w, r, func(c *LoopConfig) {
+		c.Start = func(context.Context) (uint64, error) {
+			w.say(conversationID(0), "written while the position was asked for")
+			w.say(conversationID(0), "the first one wanted")
+			return 12, nil
+		}
+	})
+	out, stop := running(t, w.ctx, l.Run)
+	select {
+	case err := <-out:
+		t.Fatalf("Run gives %v", err)
+	case <-r.progress:
+	}
+	stop()
+	if got := r.seqs(); got[0] != 12 {
+		t.Errorf("it began with %d, want 12", got[0])
+	}
+}
+
 // The worst case of COMMIT.md: a worker fetches, dies, and its successor's first acknowledgement
 // would cover what the first one never handled.
 func TestARestartSkipsNothing(t *testing.T) {
