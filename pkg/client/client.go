@@ -85,6 +85,8 @@ type Client struct {
 	wake   chan struct{} // holds one: the writer has something to look at
 	poke   chan struct{} // holds one: a waiting Run tries again at once
 
+	refused map[chat.ConversationID]refusedFill // owned by dispatch
+
 	mu         sync.Mutex // guards what follows
 	user       chat.UserID
 	offset     time.Duration // server's clock - ours
@@ -92,6 +94,7 @@ type Client struct {
 	frames     uint64 // id of the last frame
 	outbox     *outbox
 	timelines  map[chat.ConversationID]*timeline
+	epoch      uint64 // counts refused fills
 	cursors    map[chat.ConversationID]*ownCursor
 	receipts   map[receiptKey]chat.Seq
 	syncing    bool // a sync is wanted or under way
@@ -134,7 +137,8 @@ func New(c Config) (*Client, error) {
 	}
 	return &Client{
 		config: c, queue: make(chan queued, c.Queue), wake: make(chan struct{}, 1), poke: make(chan struct{}, 1),
-		outbox: newOutbox(c.Outbox), timelines: map[chat.ConversationID]*timeline{},
+		refused: map[chat.ConversationID]refusedFill{},
+		outbox:  newOutbox(c.Outbox), timelines: map[chat.ConversationID]*timeline{},
 		cursors: map[chat.ConversationID]*ownCursor{}, receipts: map[receiptKey]chat.Seq{},
 	}, nil
 }

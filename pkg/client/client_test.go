@@ -320,6 +320,49 @@ func TestWhatLiesBelowAGapComesFromHistory(t *testing.T) {
 	}
 }
 
+// One was removed while the gap was filled, and has returned: nothing may be shown behind the hole, and the
+// next sync tells the rest.
+func TestWhatLiesBehindARefusedGapIsShownAfterTheNextSync(t *testing.T) {
+	s := newFake(t)
+	for i := range 350 {
+		s.says(fmt.Sprint(i), true)
+	}
+	pages := 0
+	s.refusal = func() *wire.Error {
+		if pages++; pages == 2 {
+			return &wire.Error{Code: chat.Forbidden, Message: "not a member"}
+		}
+		return nil
+	}
+	_, l, _ := connected(t, s, func(c *Config) { c.Hold = 50 * time.Millisecond })
+	l.until(t, "the first page", func(events []Event) bool { return slices.Contains(seqs(events), 100) })
+	s.says("while one was away", false)
+	l.shows(t, 352)
+	has[Filled](t, l, "the filled gap", 1)
+}
+
+func TestNothingIsShownBehindARefusedGapOnceGone(t *testing.T) {
+	s := newFake(t)
+	for i := range 350 {
+		s.says(fmt.Sprint(i), true)
+	}
+	s.refusal = func() *wire.Error {
+		s.gone = true
+		return &wire.Error{Code: chat.Forbidden, Message: "not a member"}
+	}
+	store := NewMemoryStore()
+	_, l, _ := connected(t, s, func(c *Config) { c.Store, c.Hold = store, 50*time.Millisecond })
+	has[Gone](t, l, "the removal", 1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if got := seqs(l.events); len(got) != 0 {
+		t.Errorf("shown %v behind a gap that may not be seen", got)
+	}
+	if positions, _ := store.Positions(t.Context()); len(positions) != 0 {
+		t.Errorf("positions %v", positions)
+	}
+}
+
 func TestSkippedGapIsTold(t *testing.T) {
 	s := newFake(t)
 	for i := range 150 {

@@ -11,7 +11,15 @@ import (
 // queued is an event on its way to OnEvent.
 type queued struct {
 	event Event
-	fill  bool // event is a Gap that is to be filled from history
+	epoch uint64    // of a record or gap: the client's when it was decided to show it
+	fill  *timeline // event is a Gap of this timeline that is to be filled from history
+}
+
+// refusedFill is a gap that the server would not fill. What was to be shown behind it is not: it stays unseen
+// until a sync has told again, from the last record shown, or until the conversation is gone.
+type refusedFill struct {
+	epoch uint64 // events decided earlier are not shown
+	gone  bool   // the timeline had ended already: nothing is shown before the Gone that says so
 }
 
 func (c *Client) emit(ctx context.Context, e Event) { c.enqueue(ctx, queued{event: e}) }
@@ -57,18 +65,22 @@ func (c *Client) deliver(ctx context.Context, q queued) {
 		close(e.done)
 		return
 	case MessageReceived:
-		c.config.OnEvent(e)
-		c.shown(ctx, e.Record.ConversationID, e.Record.Seq)
+		c.deliverRecord(ctx, q, e.Record)
 	case RecordReceived:
-		c.config.OnEvent(e)
-		c.shown(ctx, e.Record.ConversationID, e.Record.Seq)
+		c.deliverRecord(ctx, q, e.Record)
 	case Gap:
+		if !c.mayShow(q.epoch, e.ConversationID) {
+			return
+		}
 		c.config.OnEvent(e)
-		if q.fill && !c.fill(ctx, e) {
+		if q.fill != nil && !c.fill(ctx, e, q.fill) {
 			return
 		}
 		c.shown(ctx, e.ConversationID, e.Before-1)
 	case Gone:
+		if c.refused[e.ConversationID].gone {
+			delete(c.refused, e.ConversationID)
+		}
 		if err := c.config.Store.Delete(ctx, e.ConversationID); err != nil {
 			c.config.Log.Error("position not deleted", slog.String("conversation", string(e.ConversationID)), slog.Any("error", err))
 		}
@@ -76,6 +88,27 @@ func (c *Client) deliver(ctx context.Context, q queued) {
 	default:
 		c.config.OnEvent(e)
 	}
+}
+
+func (c *Client) deliverRecord(ctx context.Context, q queued, r chat.Record) {
+	if !c.mayShow(q.epoch, r.ConversationID) {
+		return
+	}
+	c.config.OnEvent(q.event)
+	c.shown(ctx, r.ConversationID, r.Seq)
+}
+
+// mayShow reports whether what was decided in an epoch is not behind a gap that was refused.
+func (c *Client) mayShow(epoch uint64, id chat.ConversationID) bool {
+	refused, ok := c.refused[id]
+	if !ok {
+		return true
+	}
+	if refused.gone || epoch < refused.epoch {
+		return false
+	}
+	delete(c.refused, id)
+	return true
 }
 
 // shown moves the position after OnEvent returned.
@@ -90,7 +123,7 @@ func (c *Client) shown(ctx context.Context, id chat.ConversationID, seq chat.Seq
 }
 
 // fill shows what lies in a gap, page by page, for as long as it takes. It reports whether the gap is closed.
-func (c *Client) fill(ctx context.Context, g Gap) bool {
+func (c *Client) fill(ctx context.Context, g Gap, t *timeline) bool {
 	at, attempt := g.After, 0
 	for at+1 < g.Before {
 		after := chat.Position(at)
@@ -105,7 +138,8 @@ func (c *Client) fill(ctx context.Context, g Gap) bool {
 		if err != nil {
 			if _, retry := refused(err); !retry {
 				c.config.Log.Warn("gap not filled", slog.String("conversation", string(g.ConversationID)), slog.Any("error", err))
-				return true // not a member any more: what is left may not be seen
+				c.fillRefused(g.ConversationID, t, at)
+				return false
 			}
 			c.rest(ctx, c.config.Reconnect.wait(attempt, hintOf(err)))
 			attempt++
@@ -125,6 +159,20 @@ func (c *Client) fill(ctx context.Context, g Gap) bool {
 	}
 	c.config.OnEvent(Filled(g))
 	return true
+}
+
+// fillRefused takes a conversation back to the last record shown. One was removed since the sync, perhaps to
+// return: the next sync tells, a Hold from now unless something else asks for it.
+func (c *Client) fillRefused(id chat.ConversationID, t *timeline, shown chat.Seq) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timelines[id] != t {
+		c.refused[id] = refusedFill{gone: true}
+		return
+	}
+	c.epoch++
+	c.refused[id] = refusedFill{epoch: c.epoch}
+	t.takeBack(shown, c.config.Now())
 }
 
 func hintOf(err error) time.Duration {

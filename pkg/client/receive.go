@@ -77,12 +77,12 @@ func (c *Client) pushed(ctx context.Context, connection uint64, r chat.Record) {
 	t := c.timeline(r.ConversationID)
 	repeated := t.repeated(connection, r.Seq)
 	show := t.live(incoming{r, SourceLive}, c.user, c.config.Now())
-	confirmed := c.confirm(r)
+	confirmed, epoch := c.confirm(r), c.epoch
 	c.mu.Unlock()
 	if repeated {
 		c.emit(ctx, Repeated{r.ConversationID, r.Seq})
 	}
-	c.show(ctx, show)
+	c.show(ctx, epoch, show)
 	c.report(ctx, confirmed)
 }
 
@@ -124,9 +124,10 @@ func (c *Client) answered(ctx context.Context, frame uint64, s wire.Sent) {
 	if t := c.timeline(r.ConversationID); !t.known || s.Seq > t.shown {
 		show = t.live(incoming{r, SourceSent}, c.user, c.config.Now())
 	}
+	epoch := c.epoch
 	c.mu.Unlock()
 	c.report(ctx, p)
-	c.show(ctx, show)
+	c.show(ctx, epoch, show)
 }
 
 // failed retries or reports a message that the server refused.
@@ -173,19 +174,27 @@ func (c *Client) synced(ctx context.Context, connection uint64, s wire.SyncRecor
 	for _, r := range records {
 		settled = append(settled, c.confirm(r))
 	}
-	receipts := c.peerReceipts(s)
+	receipts, epoch := c.peerReceipts(s), c.epoch
 	c.mu.Unlock()
 	if isGap {
 		gap.ConversationID = s.ConversationID
-		c.enqueue(ctx, queued{event: gap, fill: !c.config.SkipGaps})
+		c.gap(ctx, gap, epoch, t)
 	}
-	c.show(ctx, show)
+	c.show(ctx, epoch, show)
 	c.report(ctx, settled...)
 	c.emit(ctx, Synced{Conversation: s.Conversation, Head: s.Head, Read: s.Read, Unread: s.Unread, JoinedSeq: s.JoinedSeq})
 	for _, r := range receipts {
 		c.emit(ctx, r)
 	}
 	return nil
+}
+
+func (c *Client) gap(ctx context.Context, g Gap, epoch uint64, t *timeline) {
+	q := queued{event: g, epoch: epoch}
+	if !c.config.SkipGaps {
+		q.fill = t
+	}
+	c.enqueue(ctx, q)
 }
 
 // gap is the part of a sync's gap that is not shown yet.
@@ -294,9 +303,9 @@ func (c *Client) correct(ok wire.AuthOK) {
 
 // show hands records to OnEvent, and notices that oneself was removed: live only, a sync knows of no
 // conversation that one is out of.
-func (c *Client) show(ctx context.Context, records []incoming) {
+func (c *Client) show(ctx context.Context, epoch uint64, records []incoming) {
 	for i, in := range records {
-		c.emit(ctx, eventOf(in))
+		c.enqueue(ctx, queued{event: eventOf(in), epoch: epoch})
 		if in.source == SourceLive && c.out(in.record) {
 			c.left(ctx, in.record.ConversationID, records[i+1:])
 		}

@@ -22,7 +22,7 @@ type timeline struct {
 	known bool     // shown means something
 	shown chat.Seq // everything up to it is shown, or on its way to OnEvent
 	held  map[chat.Seq]incoming
-	since time.Time // since when something is held; zero: nothing is
+	since time.Time // since when something is held, or a sync is due for another reason; zero: neither
 	tries int       // syncs that did not tell of it although something is held
 
 	// Of the present connection.
@@ -84,9 +84,15 @@ func (t *timeline) skip(before chat.Seq) {
 	t.known, t.shown = true, max(t.shown, before-1)
 }
 
+// takeBack ends at a record again: what was decided behind it is not shown. A sync is due after the usual wait.
+func (t *timeline) takeBack(shown chat.Seq, now time.Time) {
+	t.shown, t.held, t.since = shown, nil, now
+}
+
 // release takes what was held and has its turn.
 func (t *timeline) release() []incoming {
 	if t.held == nil {
+		t.since = time.Time{}
 		return nil
 	}
 	var show []incoming
