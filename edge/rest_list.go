@@ -42,20 +42,8 @@ func (e *Edge) listConversations(ctx context.Context, user chat.UserID, limit in
 
 // answersBelow asks for every conversation and keeps those the user is in, newest head first.
 func (e *Edge) answersBelow(ctx context.Context, user chat.UserID, ids []chat.ConversationID, below chat.ID) ([]conversation.Answer, error) {
-	answers := make([]conversation.Answer, len(ids))
-	g, inside := errgroup.WithContext(ctx)
-	g.SetLimit(asksAtOnce)
-	for i, id := range ids {
-		g.Go(func() error {
-			a, err := e.ask(inside, id, user)
-			if chat.KindOf(err) == chat.NotFound {
-				return nil // the projection is behind
-			}
-			answers[i] = a
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	answers, err := e.askAll(ctx, user, ids)
+	if err != nil {
 		return nil, err
 	}
 	answers = slices.DeleteFunc(answers, func(a conversation.Answer) bool {
@@ -63,6 +51,25 @@ func (e *Edge) answersBelow(ctx context.Context, user chat.UserID, ids []chat.Co
 	})
 	slices.SortFunc(answers, func(a, b conversation.Answer) int { return cmp.Compare(b.State.Head.ID, a.State.Head.ID) })
 	return answers, nil
+}
+
+// askAll asks for conversations, some at once. What the user may not see has the zero answer: the projection
+// that named it is behind.
+func (e *Edge) askAll(ctx context.Context, user chat.UserID, ids []chat.ConversationID) ([]conversation.Answer, error) {
+	answers := make([]conversation.Answer, len(ids))
+	g, inside := errgroup.WithContext(ctx)
+	g.SetLimit(asksAtOnce)
+	for i, id := range ids {
+		g.Go(func() error {
+			a, err := e.ask(inside, id, user)
+			if chat.KindOf(err) == chat.NotFound {
+				return nil
+			}
+			answers[i] = a
+			return err
+		})
+	}
+	return answers, g.Wait()
 }
 
 func (e *Edge) shapes(ctx context.Context, user chat.UserID, answers []conversation.Answer) ([]wire.Conversation, error) {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	syncBytes    = 1 << 20 // of records per conversation: the rest is a gap
-	cursorsBatch = 100     // conversations whose stored cursors are read together
+	syncBytes = 1 << 20 // of records per conversation: the rest is a gap
+	syncBatch = 100     // conversations that are asked for, and whose stored cursors are read, together
 )
 
 // syncRun is one sync on its way.
@@ -104,13 +104,17 @@ func (r *syncRun) answer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for batch := range slices.Chunk(ids, cursorsBatch) {
+	for batch := range slices.Chunk(ids, syncBatch) {
 		stored, err := e.deps.Cursors.Of(ctx, r.user, batch)
 		if err != nil {
 			return unavailable(err, "cursors of", r.user)
 		}
-		for _, id := range batch {
-			if err := r.one(ctx, id, stored[id]); err != nil {
+		answers, err := e.askAll(ctx, r.user, batch)
+		if err != nil {
+			return err
+		}
+		for i, id := range batch {
+			if err := r.one(ctx, id, answers[i], stored[id]); err != nil {
 				return err
 			}
 			if r.c.ended() {
@@ -138,16 +142,12 @@ func (r *syncRun) withNamed(ctx context.Context, ids []chat.ConversationID) ([]c
 }
 
 // one answers for one conversation: its records, or that it is gone, or nothing when the client never had it.
-func (r *syncRun) one(ctx context.Context, id chat.ConversationID, stored chat.Cursors) error {
-	a, err := r.c.edge.ask(ctx, id, r.user)
-	if chat.KindOf(err) == chat.NotFound {
+func (r *syncRun) one(ctx context.Context, id chat.ConversationID, a conversation.Answer, stored chat.Cursors) error {
+	if a.State.ID == "" {
 		if _, named := r.has[string(id)]; named {
 			return r.emit(ctx, wire.TypeSyncGone, wire.SyncGone{ConversationID: string(id)})
 		}
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	answer, err := r.records(ctx, a, stored)
 	if err != nil {
