@@ -15,7 +15,7 @@ import (
 // loopBatchState is a batch on its way through a loop's handler.
 type loopBatchState struct {
 	entries    []chat.Entry
-	messages   []*nats.Msg // as they came, parallel to entries
+	messages   []*nats.Msg // as they came, parallel to entries; none when the feed gave them
 	unreadable []int       // indexes of entries of which only the headers could be read
 	reasons    []string    // parallel to unreadable
 }
@@ -34,6 +34,14 @@ func (b *loopBatchState) add(m *nats.Msg, generation uint32, seq uint64) error {
 	b.entries = append(b.entries, e)
 	b.messages = append(b.messages, m)
 	return nil
+}
+
+// message is an entry as it stands in the log.
+func (b *loopBatchState) message(t Token, at int) *nats.Msg {
+	if b.messages == nil {
+		return EncodeEntry(t, &b.entries[at])
+	}
+	return b.messages[at]
 }
 
 func (b *loopBatchState) last() uint64 { return b.entries[len(b.entries)-1].StreamSeq }
@@ -88,9 +96,9 @@ func (l *Loop) verdict(b *loopBatchState, err error) (at int, reason string, ok 
 
 // bury puts an entry into the dead letters, durably, and tells the handler.
 func (l *Loop) bury(ctx context.Context, b *loopBatchState, at int, reason string) error {
-	e := b.entries[at]
+	e, m := b.entries[at], b.message(l.c.Token, at)
 	err := l.insist(ctx, e.StreamSeq, func() error {
-		if err := putDead(ctx, l.js, l.c.Consumer, l.c.Token, b.messages[at], e.StreamSeq, reason); err != nil {
+		if err := putDead(ctx, l.js, l.c.Consumer, l.c.Token, m, e.StreamSeq, reason); err != nil {
 			return err
 		}
 		if l.c.Barrier == nil {

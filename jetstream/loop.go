@@ -44,6 +44,9 @@ type LoopConfig struct {
 	Gate interface {
 		WaitDurable(ctx context.Context, streamSeq uint64) error
 	}
+	// Feed gives what the owner in this process has written, so that it need not come from the broker. nil: all
+	// of it does. It needs a Start: the broker's ack floor trails while the feed is followed.
+	Feed    *Feed
 	Barrier Barrier // makes a dead letter durable before it is passed over; nil: the broker syncs itself
 	Batch   int     // 0: 500
 	// Gather is a pause after a batch that was not full: a consumer whose work costs by the batch does less of
@@ -61,6 +64,9 @@ var (
 	ErrRecord   = errors.New("record can not be read")
 )
 
+// errTurn leads from one way to consume to the other; the loop itself goes on.
+var errTurn = errors.New("the loop turns from the broker to the feed, or back")
+
 // Loop is the one way in which a role consumes a log: in order, each entry at least once, nothing
 // skipped. Only one loop of a consumer may run at a time (a lease sees to it).
 type Loop struct {
@@ -72,6 +78,8 @@ type Loop struct {
 	js     natsjs.JetStream
 	next   uint64 // stream sequence wanted next; 0 before the first reset
 	silent int    // pulls in a row that ended without a message that is there
+
+	doubted uint64 // stream sequence that the log has and the feed had not: it comes from the broker
 
 	condemned uint64 // what the handler condemned last; condemned again, it is an ordinary failure
 }
@@ -104,6 +112,10 @@ func (l *Loop) Run(ctx context.Context) error {
 		if fatal(err) {
 			return fmt.Errorf("consume %s as %s: %w", l.c.Token, l.c.Consumer, err)
 		}
+		if errors.Is(err, errTurn) {
+			wait = leastWait / 2 // doubled below
+			continue
+		}
 		if l.handled.Load() != before {
 			wait = leastWait
 		}
@@ -133,8 +145,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// session resets the consumer and consumes until something is wrong.
+// session follows the feed where it can, or resets the consumer and consumes, until something is wrong or the
+// other way is open.
 func (l *Loop) session(ctx context.Context) error {
+	if l.next != 0 && l.fed() {
+		return l.follow(ctx)
+	}
 	if err := l.reset(ctx); err != nil {
 		return err
 	}
@@ -156,6 +172,9 @@ func (l *Loop) session(ctx context.Context) error {
 		}
 		if err != nil {
 			return err
+		}
+		if l.fed() {
+			return errTurn
 		}
 		if len(messages) == 0 {
 			if err := l.idle(ctx); err != nil {
@@ -288,7 +307,7 @@ func (l *Loop) take(ctx context.Context, p *puller, messages []*nats.Msg) error 
 			return err
 		}
 		p.ack(b.messages[len(b.messages)-1])
-		l.done(b, pending+uint64(p.buffered()))
+		l.done(b.entries, pending+uint64(p.buffered()))
 	}
 	return hole
 }
@@ -313,11 +332,11 @@ func (l *Loop) hole(ctx context.Context, want, got uint64) error {
 	return fmt.Errorf("%w: after %d comes %d", ErrHole, want-1, got)
 }
 
-func (l *Loop) done(b *loopBatchState, lag uint64) {
-	last := b.last()
+func (l *Loop) done(entries []chat.Entry, lag uint64) {
+	last := entries[len(entries)-1].StreamSeq
 	l.next = last + 1
 	l.handled.Store(last)
-	l.metrics.handled.Add(float64(len(b.entries)))
+	l.metrics.handled.Add(float64(len(entries)))
 	l.metrics.batches.Inc()
 	l.metrics.handledTo.Set(float64(last))
 	l.metrics.lag.Set(float64(lag))

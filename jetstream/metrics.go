@@ -68,7 +68,7 @@ func newLeaseMetrics(reg prometheus.Registerer, key string) leaseMetrics {
 type loopMetrics struct {
 	lag, handledTo                             prometheus.Gauge
 	handled, batches, retries, dead, redeliver prometheus.Counter
-	missed, resets                             prometheus.Counter
+	missed, resets, followed                   prometheus.Counter
 }
 
 func newLoopMetrics(reg prometheus.Registerer, stream, consumer string) loopMetrics {
@@ -88,6 +88,7 @@ func newLoopMetrics(reg prometheus.Registerer, stream, consumer string) loopMetr
 		dead:      counter("dead_letters_total", "Messages that went to the dead letters."),
 		redeliver: counter("redelivered_total", "Messages that came again and were dropped."),
 		missed:    counter("missed_total", "Messages that the log had trimmed before they were handled."),
+		followed:  counter("followed_total", "Messages that came from the owner in this process, not from the broker."),
 		resets:    counter("resets_total", "Resets of the consumer's delivery after its start."),
 	}
 }

@@ -29,6 +29,7 @@ type partition struct {
 	token     jetstream.Token
 	lease     *jetstream.KVLease
 	owner     *sequencer.Sequencer
+	feed      *jetstream.Feed // from the owner to the consumers
 	store     *persist.Worker
 	roster    *roster.Worker
 	fanout    *fanout.Worker
@@ -42,7 +43,7 @@ type runner struct {
 }
 
 func newPartition(ctx context.Context, n *node, number int) (*partition, error) {
-	p := &partition{token: jetstream.Token{Generation: n.broker.meta.Generation, Partition: number}}
+	p := &partition{token: jetstream.Token{Generation: n.broker.meta.Generation, Partition: number}, feed: jetstream.NewFeed()}
 	leases, err := jetstream.Bucket(ctx, n.broker.main, jetstream.BucketLeases)
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func newPartition(ctx context.Context, n *node, number int) (*partition, error) 
 	}
 	p.owner = sequencer.New(sequencer.Config{
 		NC: commits, Token: p.token, Partitions: n.broker.meta.Partitions, Lease: p.lease, Exclusive: true,
-		Barrier: n.broker.barrier, Store: n.messages, Reader: n.broker.reader,
+		Barrier: n.broker.barrier, Feed: p.feed, Store: n.messages, Reader: n.broker.reader,
 		Limits: conversation.Limits{GroupMembers: n.config.GroupMembers}, Rates: sequencer.Rates{Off: n.config.Limits == "off"},
 		LogMaxBytes: n.broker.topology.LogMaxBytes, Now: n.now, Reg: n.reg, Log: n.log,
 	})
@@ -112,7 +113,7 @@ func (p *partition) addConsumers(n *node) error {
 		}
 		loop := jetstream.NewLoop(jetstream.LoopConfig{
 			NC: conn, Token: p.token, Consumer: c.name, Handler: c.handler, Start: c.start,
-			Gate: p.owner, Barrier: n.broker.barrier, Gather: c.gather, Reg: n.reg, Log: n.log,
+			Gate: p.owner, Feed: p.feed, Barrier: n.broker.barrier, Gather: c.gather, Reg: n.reg, Log: n.log,
 		})
 		p.consumers = append(p.consumers, runner{c.name + " consumer", loop.Run})
 	}

@@ -63,6 +63,7 @@ type Config struct {
 	// lock is held): then a start needs no fence.
 	Exclusive bool
 	Barrier   jetstream.Barrier
+	Feed      *jetstream.Feed // hears of what was committed; nil: nobody follows
 	Store     Store
 	Reader    Reader
 	Limits    conversation.Limits

@@ -42,6 +42,15 @@ type groupSeq struct {
 	seq  chat.Seq
 }
 
+// entries are those of the records, in order.
+func (g *group) entries(yield func(*chat.Entry) bool) {
+	for i := range g.records {
+		if !yield(&g.records[i].entry) {
+			return
+		}
+	}
+}
+
 func newGroup() *group { return &group{began: time.Now()} }
 
 // turn says what became of a conversation's turn.
@@ -245,6 +254,9 @@ func (o *owner) settle(g *group) {
 		r.conv.recent.Add(r.entry.SenderID, r.entry.ClientID, outcomeOf(&r.entry))
 	}
 	o.s.mark.set(o.committer.mark)
+	if o.s.c.Feed != nil && len(g.records) > 0 {
+		o.s.c.Feed.Offer(g.entries)
+	}
 	for i := range g.records {
 		r := &g.records[i]
 		o.reply(r.job, reply{outcome: outcomeOf(&r.entry)})

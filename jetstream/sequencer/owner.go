@@ -90,6 +90,9 @@ func ended(ctx context.Context, err error) error {
 // giveBack releases the lease; what was left unknown the next owner's fence decides.
 func (o *owner) giveBack(ctx context.Context) {
 	o.committer.close()
+	if o.s.c.Feed != nil {
+		o.s.c.Feed.Break()
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if err := o.s.c.Lease.Release(ctx); err != nil {
