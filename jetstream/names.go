@@ -111,7 +111,7 @@ const (
 	HeaderBucket   = "Parley-Bucket"
 	HeaderHash     = "Parley-Hash"
 	HeaderTerm     = "Parley-Term"
-	HeaderTrace    = "traceparent"
+	HeaderTrace    = "Parley-Trace" // a traceparent; under its own name the broker would open every header
 )
 
 // Headers that a dead letter has beside those of its record.
