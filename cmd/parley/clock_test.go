@@ -18,8 +18,8 @@ func (c *steppedClock) now() time.Time { return time.Now().Add(time.Duration(c.o
 
 func (c *steppedClock) step(d time.Duration) { c.offset.Add(int64(d)) }
 
-// serveHere runs a node inside the test, on a clock of the test's.
-func serveHere(t *testing.T, clock *steppedClock) *process {
+// serveHere runs a node inside the test, with a clock or faults of the test's.
+func serveHere(t *testing.T, clock func() time.Time, f faults) *process {
 	t.Helper()
 	out := &tail{}
 	log, err := telemetry.NewLogger(out, "text", "info")
@@ -30,7 +30,7 @@ func serveHere(t *testing.T, clock *steppedClock) *process {
 	config := defaults()
 	config.Data, config.Limits = filepath.Join(t.TempDir(), "data"), "off"
 	config.Listen, config.AdminListen = strings.TrimPrefix(p.api, "http://"), ""
-	n := &node{config: config, now: clock.now, log: log, reg: telemetry.NewRegistry()}
+	n := &node{config: config, now: clock, log: log, reg: telemetry.NewRegistry(), faults: f}
 	ctx, cancel := context.WithCancel(context.Background())
 	started, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- n.run(ctx, out, started) }()
@@ -54,7 +54,7 @@ func serveHere(t *testing.T, clock *steppedClock) *process {
 // TestFaultClock steps the server's clock by an hour forth and back under load.
 func TestFaultClock(t *testing.T) {
 	clock := &steppedClock{}
-	p := serveHere(t, clock)
+	p := serveHere(t, clock.now, faults{})
 	d := faultTime(t)
 	l := startLoad(t, p, d, mixed()...)
 	for _, step := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {

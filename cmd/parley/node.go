@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/parley-chat/parley/fanout"
 	"github.com/parley-chat/parley/jetstream"
 	messages "github.com/parley-chat/parley/persist/sqlite"
 	"github.com/parley-chat/parley/pkg/auth"
@@ -45,6 +46,14 @@ type node struct {
 	partitions []*partition
 	front      *front
 	group      *lifecycle.Group
+
+	faults faults
+}
+
+// faults are where tests put faults between parts; zero fields: none.
+type faults struct {
+	hop     func(fanout.Transport) fanout.Transport
+	handler func(consumer string, h jetstream.Handler) jetstream.Handler
 }
 
 // serveNode runs a node until ctx ends or a part fails.

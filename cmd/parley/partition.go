@@ -71,8 +71,12 @@ func (p *partition) addConsumers(n *node) error {
 		OnStored: func(_ int, applied, sealed chat.Mark) { p.owner.Stored(applied, sealed) },
 	})
 	p.roster = roster.NewWorker(roster.Config{Directory: n.people, Partition: p.token.Partition, Now: n.now, Reg: n.reg, Log: n.log})
+	var hop fanout.Transport = localHop{n}
+	if n.faults.hop != nil {
+		hop = n.faults.hop(hop)
+	}
 	p.fanout = fanout.New(fanout.Config{
-		Partition: p.token.Partition, Owner: p.owner, Transport: localHop{n}, RosterPosition: p.roster.Position,
+		Partition: p.token.Partition, Owner: p.owner, Transport: hop, RosterPosition: p.roster.Position,
 		Scan: func(ctx context.Context, from, to uint64, f func([]chat.Entry) error) error {
 			return n.broker.reader.Scan(ctx, p.token, from, to, f)
 		},
@@ -110,6 +114,9 @@ func (p *partition) addConsumers(n *node) error {
 		conn, err := n.broker.connect(c.name + " " + p.token.String())
 		if err != nil {
 			return err
+		}
+		if n.faults.handler != nil {
+			c.handler = n.faults.handler(c.name, c.handler)
 		}
 		loop := jetstream.NewLoop(jetstream.LoopConfig{
 			NC: conn, Token: p.token, Consumer: c.name, Handler: c.handler, Start: c.start,
