@@ -17,7 +17,7 @@ import (
 // An idle position is written after this much time or this many entries, whichever comes first.
 const (
 	idleEvery   = 500 * time.Millisecond
-	idleEntries = 1000
+	idleEntries = 20_000
 )
 
 // maxQuarantined bounds the entries passed over that are not behind the position yet.
