@@ -63,7 +63,7 @@ func ratePlot(r *Result) (*plot.Plot, error) {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = "s", "per second"
 	p.Y.Min = 0
-	p.Legend.Top = true
+	p.Legend.Left = true // below: the curves are high
 	p.Add(plotter.NewGrid())
 	series := func(counts []int64) []Point {
 		points := make([]Point, len(counts))
