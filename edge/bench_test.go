@@ -2,7 +2,6 @@ package edge
 
 import (
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -11,15 +10,13 @@ import (
 	"github.com/parley-chat/parley/pkg/wire"
 )
 
-// nowhere is a socket whose client reads at once.
-type nowhere struct{ closed chan struct{} }
+// nowhere is a conn whose client reads at once.
+type nowhere struct{ c *connection }
 
-func (n nowhere) ReadFrame() (inbound, error)    { <-n.closed; return inbound{}, net.ErrClosed }
-func (nowhere) recycle(inbound)                  {}
-func (nowhere) WriteFrames([][]byte) error       { return nil }
-func (nowhere) SetReadDeadline(time.Time) error  { return nil }
-func (nowhere) SetWriteDeadline(time.Time) error { return nil }
-func (nowhere) Shut() error                      { return nil }
+func (nowhere) begin()               {}
+func (nowhere) aside(f func())       { f() }
+func (n nowhere) flush()             { n.c.out.take() }
+func (nowhere) sweep(time.Time) bool { return false }
 
 // BenchmarkDeliver hands hops of one 300-byte message to a number of connections; writes go nowhere.
 func BenchmarkDeliver(b *testing.B) {
@@ -27,18 +24,15 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Run(fmt.Sprintf("recipients=%d", recipients), func(b *testing.B) {
 			w := newWorld(b)
 			var users []chat.UserID
-			closed := make(chan struct{})
 			for range recipients {
 				u := chat.NewUserID()
 				users = append(users, u)
-				c := newConnection(w.edge, nowhere{closed})
+				c := newConnection(w.edge)
+				c.conn = nowhere{c}
 				who := auth.Claims{UserID: u, SessionID: chat.NewSessionID()}
 				c.claims.Store(&who)
 				w.edge.known(c, who)
-				w.edge.spawn(c.write)
-				b.Cleanup(func() { c.finish(1000, "") })
 			}
-			b.Cleanup(func() { close(closed) })
 			r := chat.Record{ConversationID: "g", Kind: chat.KindMessage, SenderID: users[0], Type: "text", Text: string(make([]byte, 300))}
 			frame := wire.AppendRaw(nil, wire.TypeMessageReceived, r.AppendJSON(nil))
 			b.ReportAllocs()

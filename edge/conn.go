@@ -5,36 +5,42 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"sync"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/parley-chat/parley/pkg/wire"
 )
 
-// conn is one client's socket. One goroutine reads, another writes; Shut and the deadlines may be called by any.
+// conn is one client's socket, in one of two forms: dense (one poller for all, nothing of its own while idle)
+// or plain (two goroutines and gorilla). It hands each message to connection.received, one at a time and in
+// order, the end of reading to connection.readFailed, and calls connection.left when it is over.
 type conn interface {
-	// ReadFrame reads one whole text frame. Its data is valid until recycle.
-	ReadFrame() (inbound, error)
-	recycle(in inbound)
-	// WriteFrames writes frames that are ready for the wire, in one write where it pays.
-	WriteFrames(frames [][]byte) error
-	SetReadDeadline(t time.Time) error
-	SetWriteDeadline(t time.Time) error
-	// Shut closes the transport; what was written may still be on its way.
-	Shut() error
+	// begin starts reading; called once.
+	begin()
+	// aside runs f, which may wait; nothing more is read before it has returned. Called within received.
+	aside(f func())
+	// flush has what the outbox holds written, and after connection.finish the close frame. Any goroutine may
+	// call it; it does not block.
+	flush()
+	// sweep is called about once a second: it enforces what has a deadline. stalled says that something has
+	// begun to come and does not go on.
+	sweep(now time.Time) (stalled bool)
 }
 
-// inbound is a frame that was read.
+// Forms of connections, as Config.Sockets names them.
+const (
+	SocketsAuto  = "auto"  // dense where the system has what it needs, else plain
+	SocketsDense = "dense" // an error where the system has not
+	SocketsPlain = "plain"
+)
+
+// inbound is a message that was read.
 type inbound struct {
 	data    []byte
-	buffer  *bytes.Buffer
-	release func() // gives the share of the budget for large frames back; nil: it took none
+	buffer  *bytes.Buffer // of the pool, that data lies in; may be nil
+	release func()        // gives the share of the budget for large frames back; nil: it took none
 }
 
 var (
@@ -44,8 +50,9 @@ var (
 )
 
 const (
-	smallFrame = 64 << 10 // bytes that a frame may have without a share of the budget
-	budgetWait = 5 * time.Second
+	smallFrame  = 64 << 10 // bytes that a frame may have without a share of the budget
+	budgetWait  = 5 * time.Second
+	gatherBytes = 128 << 10 // frames that wait together leave in one write up to here
 )
 
 // Opcodes of RFC 6455, with the final bit.
@@ -81,9 +88,22 @@ func closeOnWire(code int, reason string) []byte {
 
 // buffers are shared by all connections of a process: an idle one holds none.
 type buffers struct {
-	read  sync.Pool // *bytes.Buffer
-	write sync.Pool // *bytes.Buffer
+	read   sync.Pool // *bytes.Buffer
+	write  sync.Pool // *bytes.Buffer
+	chunks sync.Pool // *[readBuffer]byte
 }
+
+const readBuffer = 16 << 10 // bytes of one read
+
+func (b *buffers) chunk() *[readBuffer]byte {
+	c, _ := b.chunks.Get().(*[readBuffer]byte)
+	if c == nil {
+		c = new([readBuffer]byte)
+	}
+	return c
+}
+
+func (b *buffers) putChunk(c *[readBuffer]byte) { b.chunks.Put(c) }
 
 func newBuffers() *buffers {
 	fresh := func() any { return new(bytes.Buffer) }
@@ -91,117 +111,35 @@ func newBuffers() *buffers {
 }
 
 func put(p *sync.Pool, b *bytes.Buffer) {
-	if b.Cap() <= smallFrame*2 {
+	if b != nil && b.Cap() <= smallFrame*2 {
 		b.Reset()
 		p.Put(b)
 	}
 }
 
-// socket is conn on gorilla. It reads through gorilla and writes frames itself: all writes, control frames
-// included, come from the one writer, so that they can share a system call and never interleave.
-type socket struct {
-	ws      *websocket.Conn
-	net     net.Conn
-	buffers *buffers
-	budget  *semaphore.Weighted
-	waited  func() // a large frame had to wait
+// budget is what inbound frames above smallFrame share in the whole process.
+type budget struct {
+	shares *semaphore.Weighted
+	waited func() // a frame had to wait
 }
 
-// newSocket hands control frames to the functions given; both are called by the reader.
-func newSocket(ws *websocket.Conn, e *Edge, pinged func(data string), ponged func()) *socket {
-	ws.SetPingHandler(func(data string) error { pinged(data); return nil })
-	ws.SetPongHandler(func(string) error { ponged(); return nil })
-	ws.SetCloseHandler(func(int, string) error { return nil }) // the writer answers
-	return &socket{ws: ws, net: ws.NetConn(), buffers: e.buffers, budget: e.large, waited: e.metrics.largeWaits.Inc}
+// try takes one large frame's share if there is one.
+func (b *budget) try() (release func(), ok bool) {
+	if !b.shares.TryAcquire(wire.MaxFrame) {
+		b.waited()
+		return nil, false
+	}
+	return b.taken(), true
 }
 
-// ReadFrame counts the bytes itself: gorilla's own limit would answer with another close code.
-func (s *socket) ReadFrame() (inbound, error) {
-	kind, r, err := s.ws.NextReader()
-	if err != nil {
-		return inbound{}, err
+// wait takes a share, waiting a little.
+func (b *budget) wait() (release func(), err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), budgetWait)
+	defer cancel()
+	if err := b.shares.Acquire(ctx, wire.MaxFrame); err != nil {
+		return nil, errBusy
 	}
-	if kind != websocket.TextMessage {
-		return inbound{}, errBinary
-	}
-	b, _ := s.buffers.read.Get().(*bytes.Buffer)
-	in := inbound{buffer: b}
-	if _, err := b.ReadFrom(io.LimitReader(r, smallFrame)); err != nil {
-		s.recycle(in)
-		return inbound{}, err
-	}
-	if b.Len() == smallFrame {
-		if in.release, err = s.share(); err != nil {
-			s.recycle(in)
-			return inbound{}, err
-		}
-		if _, err := b.ReadFrom(io.LimitReader(r, wire.MaxFrame+1-smallFrame)); err != nil {
-			s.giveUp(in)
-			return inbound{}, err
-		}
-	}
-	if b.Len() > wire.MaxFrame {
-		s.giveUp(in)
-		return inbound{}, errTooLarge
-	}
-	in.data = b.Bytes()
-	return in, nil
+	return b.taken(), nil
 }
 
-func (s *socket) giveUp(in inbound) {
-	if in.release != nil {
-		in.release()
-	}
-	s.recycle(in)
-}
-
-func (s *socket) recycle(in inbound) { put(&s.buffers.read, in.buffer) }
-
-// share takes one large frame's part of the process's budget, waiting a little.
-func (s *socket) share() (release func(), err error) {
-	if !s.budget.TryAcquire(wire.MaxFrame) {
-		s.waited()
-		ctx, cancel := context.WithTimeout(context.Background(), budgetWait)
-		defer cancel()
-		if err := s.budget.Acquire(ctx, wire.MaxFrame); err != nil {
-			return nil, errBusy
-		}
-	}
-	return sync.OnceFunc(func() { s.budget.Release(wire.MaxFrame) }), nil
-}
-
-const gatherBytes = 128 << 10 // up to here one contiguous buffer is cheaper than a vector
-
-func (s *socket) WriteFrames(frames [][]byte) error {
-	if len(frames) == 1 {
-		return s.write(frames[0])
-	}
-	total := 0
-	for _, f := range frames {
-		total += len(f)
-	}
-	if total > gatherBytes {
-		vector := net.Buffers(frames)
-		if _, err := vector.WriteTo(s.net); err != nil {
-			return fmt.Errorf("write frames: %w", err)
-		}
-		return nil
-	}
-	b, _ := s.buffers.write.Get().(*bytes.Buffer)
-	defer put(&s.buffers.write, b)
-	for _, f := range frames {
-		b.Write(f)
-	}
-	return s.write(b.Bytes())
-}
-
-func (s *socket) write(b []byte) error {
-	if _, err := s.net.Write(b); err != nil {
-		return fmt.Errorf("write frame: %w", err)
-	}
-	return nil
-}
-
-func (s *socket) SetReadDeadline(t time.Time) error  { return s.net.SetReadDeadline(t) }
-func (s *socket) SetWriteDeadline(t time.Time) error { return s.net.SetWriteDeadline(t) }
-func (s *socket) Shut() error                        { return s.net.Close() }
+func (b *budget) taken() func() { return sync.OnceFunc(func() { b.shares.Release(wire.MaxFrame) }) }

@@ -106,7 +106,7 @@ func (c *connection) flushLater() {
 	select {
 	case <-timer.C:
 		c.flushCursors()
-	case <-c.done: // serve flushes
+	case <-c.done: // left flushes
 	}
 }
 

@@ -9,6 +9,10 @@ import (
 )
 
 func TestCursorsMoveToTheFurthestPlaceAndAnswerOnlyWhenAsked(t *testing.T) {
+	onEachForm(t, cursorsMoveToTheFurthestPlaceAndAnswerOnlyWhenAsked)
+}
+
+func cursorsMoveToTheFurthestPlaceAndAnswerOnlyWhenAsked(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -36,6 +40,10 @@ func TestCursorsMoveToTheFurthestPlaceAndAnswerOnlyWhenAsked(t *testing.T) {
 }
 
 func TestCursorsBeyondTheHeadOrWithoutARecordAreInvalid(t *testing.T) {
+	onEachForm(t, cursorsBeyondTheHeadOrWithoutARecordAreInvalid)
+}
+
+func cursorsBeyondTheHeadOrWithoutARecordAreInvalid(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g, other := w.group(bob, alice), w.group(bob)
@@ -56,6 +64,10 @@ func TestCursorsBeyondTheHeadOrWithoutARecordAreInvalid(t *testing.T) {
 }
 
 func TestANewcomerHasNoCursorBeforeWhatTheyMaySee(t *testing.T) {
+	onEachForm(t, aNewcomerHasNoCursorBeforeWhatTheyMaySee)
+}
+
+func aNewcomerHasNoCursorBeforeWhatTheyMaySee(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob)
@@ -72,6 +84,10 @@ func TestANewcomerHasNoCursorBeforeWhatTheyMaySee(t *testing.T) {
 }
 
 func TestWhatWasReadCountsAlsoWhenTheConnectionEnds(t *testing.T) {
+	onEachForm(t, whatWasReadCountsAlsoWhenTheConnectionEnds)
+}
+
+func whatWasReadCountsAlsoWhenTheConnectionEnds(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -87,6 +103,10 @@ func TestWhatWasReadCountsAlsoWhenTheConnectionEnds(t *testing.T) {
 }
 
 func TestACursorAfterADeliveryNeedsNoRead(t *testing.T) {
+	onEachForm(t, aCursorAfterADeliveryNeedsNoRead)
+}
+
+func aCursorAfterADeliveryNeedsNoRead(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)

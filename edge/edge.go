@@ -21,6 +21,7 @@ import (
 const (
 	DefaultHandshakes = 2000
 	DefaultDrainTime  = 5 * time.Second
+	DefaultWorkers    = 256
 )
 
 const (
@@ -41,6 +42,8 @@ type Config struct {
 	DrainTime  time.Duration // clients are asked to return spread over it; 0: DefaultDrainTime
 	Heartbeat  time.Duration // 0: wire.HeartbeatInterval
 	NoLimits   bool          // no limit on frames per connection (load tests)
+	Sockets    string        // form of connections: SocketsAuto (""), SocketsDense or SocketsPlain
+	Workers    int           // most goroutines that read dense connections at once; 0: DefaultWorkers
 
 	KeyConversations []byte // for the ids of direct conversations and groups
 	KeyBodies        []byte // for the hashes that tell a repeat from a conflict
@@ -51,6 +54,11 @@ type Config struct {
 }
 
 func (c *Config) complete(d Deps) error {
+	switch c.Sockets {
+	case "", SocketsAuto, SocketsDense, SocketsPlain:
+	default:
+		return fmt.Errorf("edge: sockets %q", c.Sockets)
+	}
 	if c.ID == "" || c.Log == nil || len(c.KeyConversations) == 0 || len(c.KeyBodies) == 0 {
 		return errors.New("edge: ID, Log and both keys are required")
 	}
@@ -66,6 +74,12 @@ func (c *Config) complete(d Deps) error {
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = wire.HeartbeatInterval
+	}
+	if c.Sockets == "" {
+		c.Sockets = SocketsAuto
+	}
+	if c.Workers == 0 {
+		c.Workers = DefaultWorkers
 	}
 	if c.Version == "" {
 		c.Version = "1"
@@ -85,7 +99,9 @@ type Edge struct {
 	metrics *metrics
 	handler http.Handler
 	buffers *buffers
-	large   *semaphore.Weighted
+	large   *budget
+	poller  *poller // nil: every connection is plain
+	graces  graces
 	lanes   []*hopLane // two per partition, by lane
 	seen    *recentHeads
 
@@ -119,10 +135,12 @@ func New(c Config, d Deps) (*Edge, error) {
 	}
 	e := &Edge{
 		config: c, deps: d, log: c.Log, metrics: newMetrics(c.Reg), buffers: newBuffers(),
-		large: semaphore.NewWeighted(largeFrames), seen: newRecentHeads(),
-		all: make(map[*connection]struct{}), users: make(map[chat.UserID][]*connection),
+		seen: newRecentHeads(),
+		all:  make(map[*connection]struct{}), users: make(map[chat.UserID][]*connection),
 		sessions: make(map[chat.SessionID][]*connection), emptied: make(chan struct{}),
 	}
+	e.graces.edge = e
+	e.large = &budget{shares: semaphore.NewWeighted(largeFrames), waited: e.metrics.largeWaits.Inc}
 	for p := range d.Fanout {
 		e.lanes = append(e.lanes, newHopLane(p, wire.LaneLog), newHopLane(p, wire.LaneCursors))
 	}
@@ -132,8 +150,27 @@ func New(c Config, d Deps) (*Edge, error) {
 		return nil, fmt.Errorf("edge routes: %w", err)
 	}
 	e.handler = handler
+	if e.poller, err = e.newPoller(); err != nil {
+		return nil, err
+	}
 	d.Revocations.On(e.CloseSession)
 	return e, nil
+}
+
+// newPoller is nil where connections are to be plain.
+func (e *Edge) newPoller() (*poller, error) {
+	if e.config.Sockets == SocketsPlain {
+		return nil, nil //nolint:nilnil // no poller is an answer
+	}
+	p, err := openPoller(e)
+	if err != nil && e.config.Sockets == SocketsDense {
+		return nil, fmt.Errorf("edge: dense sockets: %w", err)
+	}
+	if err != nil {
+		e.log.Info("connections have goroutines of their own", slog.Any("reason", err))
+		return nil, nil //nolint:nilnil // no poller is an answer
+	}
+	return p, nil
 }
 
 // Handler serves REST, the WebSocket and a page that says what this is.
@@ -144,6 +181,9 @@ func (e *Edge) Handler() http.Handler { return e.handler }
 func (e *Edge) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	if e.poller != nil {
+		e.poller.start()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -165,12 +205,25 @@ func (e *Edge) stop() {
 	}
 	ended := make(chan struct{})
 	go func() { e.running.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-time.After(stopGrace): // what is under way for connections (cursors, last answers) had its chance
+	grace := time.After(stopGrace) // what is under way for connections (cursors, last answers) has its chance
+	tick := time.NewTicker(stopGrace / 20)
+	defer tick.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-ended:
+			waiting = false
+		case <-grace:
+			e.end()
+		case now := <-tick.C:
+			for _, c := range e.connections() {
+				c.conn.sweep(now)
+			}
+		}
 	}
 	e.end()
-	<-ended
+	if e.poller != nil {
+		e.poller.close()
+	}
 }
 
 // spawn runs f in a goroutine that Run waits for; false once the edge has stopped.

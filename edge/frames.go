@@ -13,6 +13,25 @@ import (
 	"github.com/parley-chat/parley/pkg/wire"
 )
 
+const (
+	framesRate = 200  // frames a second per connection
+	framesMost = 2000 // in a burst
+)
+
+// allowance is a connection's limit on frames: the time (Unix nanoseconds) at which all frames so far are paid for,
+// one each 1/framesRate s. It may lie ahead by what framesMost cost.
+type allowance int64
+
+func (a *allowance) allow(now time.Time) bool {
+	const cost = allowance(time.Second / framesRate)
+	paid := max(*a, allowance(now.UnixNano())) + cost
+	if paid-allowance(now.UnixNano()) > framesMost*cost {
+		return false
+	}
+	*a = paid
+	return true
+}
+
 // isJWT tells an access token from a ticket: three parts.
 func isJWT(token string) bool { return strings.Count(token, ".") == 2 }
 
@@ -21,7 +40,7 @@ func isJWT(token string) bool { return strings.Count(token, ".") == 2 }
 func (c *connection) handle(in inbound) {
 	f, err := wire.DecodeFrame(in.data)
 	foreign := err != nil && chat.KindOf(err) == chat.InvalidText && !utf8.Valid(in.data)
-	c.conn.recycle(in)
+	c.edge.recycle(in)
 	release := in.release
 	defer func() {
 		if release != nil {
@@ -39,7 +58,7 @@ func (c *connection) handle(in inbound) {
 		return
 	}
 	c.edge.metrics.frame(f.Type)
-	if c.frames != nil && !c.frames.Allow() {
+	if !c.edge.config.NoLimits && !c.frames.allow(time.Now()) {
 		limited := chat.Errorf(chat.RateLimited, "more than %d frames a second", framesRate)
 		limited.RetryAfter = time.Second
 		c.refuse(f.ID, limited)

@@ -28,7 +28,7 @@ func FuzzFrame(f *testing.F) {
 		f.Fatal("an edge without dependencies was accepted")
 	}
 	e.config.Now = chat.ID(1 << 60).Time
-	c := newConnection(e, nil)
+	c := newConnection(e)
 	c.claims.Store(&claimsForFuzz)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fr, err := wire.DecodeFrame(b)

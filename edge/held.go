@@ -97,7 +97,7 @@ func (c *connection) letGo(covered map[chat.ConversationID]chat.Seq) {
 		}
 		c.mu.Unlock()
 		for _, d := range list {
-			if c.out.pushWait(c.edge.live, c.done, d.frame) != nil {
+			if c.pushWait(c.edge.live, d.frame) != nil {
 				break // it is over; what is held is dropped with the connection
 			}
 		}

@@ -43,6 +43,10 @@ func (d *phone) receives(texts ...string) {
 }
 
 func TestALostHopIsReplayedBeforeWhatFollows(t *testing.T) {
+	onEachForm(t, aLostHopIsReplayedBeforeWhatFollows)
+}
+
+func aLostHopIsReplayedBeforeWhatFollows(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -58,7 +62,9 @@ func TestALostHopIsReplayedBeforeWhatFollows(t *testing.T) {
 	}
 }
 
-func TestTheVeryFirstHopIsMissedToo(t *testing.T) {
+func TestTheVeryFirstHopIsMissedToo(t *testing.T) { onEachForm(t, theVeryFirstHopIsMissedToo) }
+
+func theVeryFirstHopIsMissedToo(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -70,7 +76,9 @@ func TestTheVeryFirstHopIsMissedToo(t *testing.T) {
 	d.receives("lost")
 }
 
-func TestRepeatedAndLateHopsAreDropped(t *testing.T) {
+func TestRepeatedAndLateHopsAreDropped(t *testing.T) { onEachForm(t, repeatedAndLateHopsAreDropped) }
+
+func repeatedAndLateHopsAreDropped(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -93,6 +101,10 @@ func TestRepeatedAndLateHopsAreDropped(t *testing.T) {
 }
 
 func TestANewWorkerIsToldOurUsersAndReplays(t *testing.T) {
+	onEachForm(t, aNewWorkerIsToldOurUsersAndReplays)
+}
+
+func aNewWorkerIsToldOurUsersAndReplays(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -115,6 +127,10 @@ func TestANewWorkerIsToldOurUsersAndReplays(t *testing.T) {
 }
 
 func TestWithoutAReplayClientsAreToldToResync(t *testing.T) {
+	onEachForm(t, withoutAReplayClientsAreToldToResync)
+}
+
+func withoutAReplayClientsAreToldToResync(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -131,7 +147,9 @@ func TestWithoutAReplayClientsAreToldToResync(t *testing.T) {
 	d.receives("goes on")
 }
 
-func TestTooManyHeldHopsEndInAResync(t *testing.T) {
+func TestTooManyHeldHopsEndInAResync(t *testing.T) { onEachForm(t, tooManyHeldHopsEndInAResync) }
+
+func tooManyHeldHopsEndInAResync(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -154,7 +172,9 @@ func TestTooManyHeldHopsEndInAResync(t *testing.T) {
 	d.want(wire.TypeResync)
 }
 
-func TestReceiptsComeOnTheirOwnLane(t *testing.T) {
+func TestReceiptsComeOnTheirOwnLane(t *testing.T) { onEachForm(t, receiptsComeOnTheirOwnLane) }
+
+func receiptsComeOnTheirOwnLane(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	direct := w.direct(alice, bob)

@@ -19,6 +19,12 @@ type metrics struct {
 	sends       prometheus.Histogram
 	syncs       prometheus.Histogram
 	largeWaits  prometheus.Counter
+	stalled     prometheus.Counter
+	workers     prometheus.Gauge
+	poolFull    prometheus.Counter
+	writes      prometheus.Counter
+	written     prometheus.Counter // frames
+	blocked     prometheus.Counter
 	deliveries  prometheus.Counter
 	recipients  prometheus.Counter
 	badHops     prometheus.Counter
@@ -53,6 +59,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sends:       f.NewHistogram(seconds("send_seconds", "From a send's frame to its answer.")),
 		syncs:       f.NewHistogram(seconds("sync_seconds", "From a sync's frame to caught_up.")),
 		largeWaits:  counter("large_frame_waits_total", "Frames above 64 KiB that waited for the process's shared budget."),
+		stalled:     counter("stalled_frames_total", "Connections closed because a frame that had begun did not arrive in time."),
+		workers:     gauge("workers_busy", "Goroutines that read dense connections now."),
+		poolFull:    counter("workers_full_total", "Readable connections that had to wait because every worker was busy."),
+		writes:      counter("writes_total", "Writes to connections' sockets."),
+		written:     counter("frames_written_total", "Frames in those writes."),
+		blocked:     counter("writes_blocked_total", "Writes that met a full socket: the client reads too slowly, or nothing."),
 		deliveries:  counter("deliveries_total", "Deliveries taken from hops."),
 		recipients:  counter("recipients_total", "Frames queued to connections by deliveries."),
 		badHops:     counter("bad_hops_total", "Hops that could not be read."),
@@ -62,6 +74,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		requests:    counters("requests_total", "REST requests, by operation and status.", "operation", "status"),
 		seconds:     f.NewHistogramVec(seconds("request_seconds", "Time of REST requests."), []string{"operation"}),
 	}
+}
+
+// wrote counts one write of whole frames.
+func (m *metrics) wrote(frames int) {
+	m.writes.Inc()
+	m.written.Add(float64(frames))
 }
 
 func (m *metrics) closedWith(code int) { m.closed.WithLabelValues(strconv.Itoa(code)).Inc() }

@@ -9,11 +9,18 @@ import (
 	"github.com/parley-chat/parley/pkg/chat"
 )
 
-// enter makes a connection count.
-func (e *Edge) enter(c *connection) {
+// enter makes a connection count, and Run wait for it until release forgets it; false once the edge has stopped.
+func (e *Edge) enter(c *connection) bool {
+	e.starting.Lock()
+	defer e.starting.Unlock()
+	if e.stopped {
+		return false
+	}
+	e.running.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.all[c] = struct{}{}
+	return true
 }
 
 // known makes a connection that authenticated reachable for deliveries; it holds them back until released.

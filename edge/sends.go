@@ -151,15 +151,17 @@ func (c *connection) queueSend(p pendingSend) error {
 	return nil
 }
 
-// work runs f in a goroutine that the connection and the edge wait for.
+// work runs f in a goroutine that the edge waits for before it forgets the connection.
 func (c *connection) work(f func()) bool {
-	c.working.Add(1)
+	if !c.retain() {
+		return false
+	}
 	ok := c.edge.spawn(func() {
-		defer c.working.Done()
+		defer c.release()
 		f()
 	})
 	if !ok {
-		c.working.Done()
+		c.release()
 	}
 	return ok
 }

@@ -35,6 +35,10 @@ func block(started, proceed chan struct{}) func(context.Context, conversation.Co
 }
 
 func TestTheSenderHasSentAndEverybodyElseReceived(t *testing.T) {
+	onEachForm(t, theSenderHasSentAndEverybodyElseReceived)
+}
+
+func theSenderHasSentAndEverybodyElseReceived(t *testing.T, newWorld maker) {
 	for _, late := range []bool{false, true} { // the delivery before the answer, and after it
 		t.Run(fmt.Sprintf("late=%v", late), func(t *testing.T) {
 			w := newWorld(t)
@@ -62,6 +66,10 @@ func TestTheSenderHasSentAndEverybodyElseReceived(t *testing.T) {
 }
 
 func TestEditsAndDeletesAreAnsweredWithRecordSent(t *testing.T) {
+	onEachForm(t, editsAndDeletesAreAnsweredWithRecordSent)
+}
+
+func editsAndDeletesAreAnsweredWithRecordSent(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(alice, bob)
@@ -82,6 +90,10 @@ func TestEditsAndDeletesAreAnsweredWithRecordSent(t *testing.T) {
 }
 
 func TestACommandThatChangesNothingDoesNotHideTheHead(t *testing.T) {
+	onEachForm(t, aCommandThatChangesNothingDoesNotHideTheHead)
+}
+
+func aCommandThatChangesNothingDoesNotHideTheHead(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(alice, bob)
@@ -99,6 +111,10 @@ func TestACommandThatChangesNothingDoesNotHideTheHead(t *testing.T) {
 }
 
 func TestARepeatGivesTheFirstResultAndAnotherBodyIsAConflict(t *testing.T) {
+	onEachForm(t, aRepeatGivesTheFirstResultAndAnotherBodyIsAConflict)
+}
+
+func aRepeatGivesTheFirstResultAndAnotherBodyIsAConflict(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	g := w.group(alice)
@@ -118,6 +134,10 @@ func TestARepeatGivesTheFirstResultAndAnotherBodyIsAConflict(t *testing.T) {
 }
 
 func TestSendsKeepTheirOrderAndAFailureFailsThoseBehindIt(t *testing.T) {
+	onEachForm(t, sendsKeepTheirOrderAndAFailureFailsThoseBehindIt)
+}
+
+func sendsKeepTheirOrderAndAFailureFailsThoseBehindIt(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	g, other := w.group(alice), w.group(alice)
@@ -176,7 +196,9 @@ func (w *world) texts(id chat.ConversationID) string {
 	return strings.Join(texts, " ")
 }
 
-func TestWaitingSendsAreBounded(t *testing.T) {
+func TestWaitingSendsAreBounded(t *testing.T) { onEachForm(t, waitingSendsAreBounded) }
+
+func waitingSendsAreBounded(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	g := w.group(alice)
@@ -210,6 +232,10 @@ func TestASendWithoutAnAnswerInTimeIsUnknown(t *testing.T) {
 }
 
 func TestAnUnansweredSendThatWasDeliveredIsStillSeen(t *testing.T) {
+	onEachForm(t, anUnansweredSendThatWasDeliveredIsStillSeen)
+}
+
+func anUnansweredSendThatWasDeliveredIsStillSeen(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	g := w.group(alice)
@@ -229,6 +255,10 @@ func TestAnUnansweredSendThatWasDeliveredIsStillSeen(t *testing.T) {
 }
 
 func TestARemovedMemberNeitherSendsNorHears(t *testing.T) {
+	onEachForm(t, aRemovedMemberNeitherSendsNorHears)
+}
+
+func aRemovedMemberNeitherSendsNorHears(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(alice, bob)
@@ -246,6 +276,10 @@ func TestARemovedMemberNeitherSendsNorHears(t *testing.T) {
 }
 
 func TestASlowReaderIsCutOffAndCostsTheOthersNothing(t *testing.T) {
+	onEachForm(t, aSlowReaderIsCutOffAndCostsTheOthersNothing)
+}
+
+func aSlowReaderIsCutOffAndCostsTheOthersNothing(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t)
 	alice, bob, carol := w.person("alice"), w.person("bob"), w.person("carol")

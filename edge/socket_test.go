@@ -14,7 +14,9 @@ import (
 	"github.com/parley-chat/parley/pkg/wire"
 )
 
-func TestAuthIsAnsweredWithWhoAndWhen(t *testing.T) {
+func TestAuthIsAnsweredWithWhoAndWhen(t *testing.T) { onEachForm(t, authIsAnsweredWithWhoAndWhen) }
+
+func authIsAnsweredWithWhoAndWhen(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	d := w.open(t)
@@ -30,7 +32,9 @@ func TestAuthIsAnsweredWithWhoAndWhen(t *testing.T) {
 	}
 }
 
-func TestWrongTokensAreRefusedAndClosed(t *testing.T) {
+func TestWrongTokensAreRefusedAndClosed(t *testing.T) { onEachForm(t, wrongTokensAreRefusedAndClosed) }
+
+func wrongTokensAreRefusedAndClosed(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	revoked := w.token(alice)
@@ -47,7 +51,9 @@ func TestWrongTokensAreRefusedAndClosed(t *testing.T) {
 	}
 }
 
-func TestATicketOpensOneConnection(t *testing.T) {
+func TestATicketOpensOneConnection(t *testing.T) { onEachForm(t, aTicketOpensOneConnection) }
+
+func aTicketOpensOneConnection(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	token := w.token(w.person("alice"))
 	var answer ticketAnswer
@@ -60,7 +66,9 @@ func TestATicketOpensOneConnection(t *testing.T) {
 	d.closed(wire.CloseUnauthorized)
 }
 
-func TestTheFirstFrameIsAuth(t *testing.T) {
+func TestTheFirstFrameIsAuth(t *testing.T) { onEachForm(t, theFirstFrameIsAuth) }
+
+func theFirstFrameIsAuth(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	for _, first := range []string{`{"id":1,"type":"ping"}`, `{"id":1,"type":"message:send","data":{}}`, `nonsense`, `{}`} {
 		d := w.open(t)
@@ -75,6 +83,10 @@ func TestTheFirstFrameIsAuth(t *testing.T) {
 }
 
 func TestFramesThatAreWrongAreAnsweredAndTheConnectionStays(t *testing.T) {
+	onEachForm(t, framesThatAreWrongAreAnsweredAndTheConnectionStays)
+}
+
+func framesThatAreWrongAreAnsweredAndTheConnectionStays(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	g := w.group(alice, w.person("bob"))
@@ -125,6 +137,10 @@ func TestFramesThatAreWrongAreAnsweredAndTheConnectionStays(t *testing.T) {
 }
 
 func TestRawTextThatIsNotUnicodeIsRefusedAndEndsTheConnection(t *testing.T) {
+	onEachForm(t, rawTextThatIsNotUnicodeIsRefusedAndEndsTheConnection)
+}
+
+func rawTextThatIsNotUnicodeIsRefusedAndEndsTheConnection(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t)
 	alice := w.person("alice")
@@ -137,7 +153,9 @@ func TestRawTextThatIsNotUnicodeIsRefusedAndEndsTheConnection(t *testing.T) {
 	d.closed(websocket.CloseInvalidFramePayloadData)
 }
 
-func TestAnOldClientIDIsNeverRefused(t *testing.T) {
+func TestAnOldClientIDIsNeverRefused(t *testing.T) { onEachForm(t, anOldClientIDIsNeverRefused) }
+
+func anOldClientIDIsNeverRefused(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	g := w.group(alice)
@@ -148,7 +166,9 @@ func TestAnOldClientIDIsNeverRefused(t *testing.T) {
 	d.want(wire.TypeMessageSent)
 }
 
-func TestFramesAboveTheLimitClose(t *testing.T) {
+func TestFramesAboveTheLimitClose(t *testing.T) { onEachForm(t, framesAboveTheLimitClose) }
+
+func framesAboveTheLimitClose(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t)
 	alice := w.person("alice")
@@ -166,6 +186,10 @@ func TestFramesAboveTheLimitClose(t *testing.T) {
 }
 
 func TestUpgradesAreTurnedAwayWithAProblem(t *testing.T) {
+	onEachForm(t, upgradesAreTurnedAwayWithAProblem)
+}
+
+func upgradesAreTurnedAwayWithAProblem(t *testing.T, newWorld maker) {
 	w := newWorld(t, func(c *Config) { c.Origins = []string{"https://chat.example.org"} })
 	origin := func(o string) http.Header { return http.Header{"Origin": {o}} }
 	if resp := w.turnedAway(t, origin("https://evil.example.org"), wire.Subprotocol); resp.StatusCode != http.StatusForbidden {
@@ -188,7 +212,9 @@ func TestUpgradesAreTurnedAwayWithAProblem(t *testing.T) {
 	}
 }
 
-func TestHalfOpenConnectionsAreBounded(t *testing.T) {
+func TestHalfOpenConnectionsAreBounded(t *testing.T) { onEachForm(t, halfOpenConnectionsAreBounded) }
+
+func halfOpenConnectionsAreBounded(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.Handshakes = 3 })
 	alice := w.person("alice")
@@ -209,6 +235,10 @@ func TestHalfOpenConnectionsAreBounded(t *testing.T) {
 }
 
 func TestARevokedSessionsConnectionsClose(t *testing.T) {
+	onEachForm(t, aRevokedSessionsConnectionsClose)
+}
+
+func aRevokedSessionsConnectionsClose(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	token := w.token(alice)
@@ -222,6 +252,10 @@ func TestARevokedSessionsConnectionsClose(t *testing.T) {
 }
 
 func TestATokenThatExpiresClosesUnlessANewerOneCame(t *testing.T) {
+	onEachForm(t, aTokenThatExpiresClosesUnlessANewerOneCame)
+}
+
+func aTokenThatExpiresClosesUnlessANewerOneCame(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t)
 	alice := w.person("alice")
@@ -248,6 +282,10 @@ func TestATokenThatExpiresClosesUnlessANewerOneCame(t *testing.T) {
 }
 
 func TestWithoutNewsOfRevocationsNobodyIsServed(t *testing.T) {
+	onEachForm(t, withoutNewsOfRevocationsNobodyIsServed)
+}
+
+func withoutNewsOfRevocationsNobodyIsServed(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.token(w.person("alice"))
@@ -261,6 +299,10 @@ func TestWithoutNewsOfRevocationsNobodyIsServed(t *testing.T) {
 }
 
 func TestASilentConnectionIsPingedThenClosed(t *testing.T) {
+	onEachForm(t, aSilentConnectionIsPingedThenClosed)
+}
+
+func aSilentConnectionIsPingedThenClosed(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.Heartbeat = 2 * time.Second })
 	alice := w.person("alice")
@@ -274,6 +316,10 @@ func TestASilentConnectionIsPingedThenClosed(t *testing.T) {
 }
 
 func TestDrainSaysWhenToComeBackAndFinishesWhatIsUnderWay(t *testing.T) {
+	onEachForm(t, drainSaysWhenToComeBackAndFinishesWhatIsUnderWay)
+}
+
+func drainSaysWhenToComeBackAndFinishesWhatIsUnderWay(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.DrainTime = 4 * time.Second })
 	alice := w.person("alice")
@@ -302,19 +348,21 @@ func TestDrainSaysWhenToComeBackAndFinishesWhatIsUnderWay(t *testing.T) {
 	<-drained
 }
 
-func TestLargeFramesShareABudget(t *testing.T) {
+func TestLargeFramesShareABudget(t *testing.T) { onEachForm(t, largeFramesShareABudget) }
+
+func largeFramesShareABudget(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t)
 	alice := w.person("alice")
 	large := `{"id":1,"type":"ping","data":"` + strings.Repeat("x", smallFrame) + `"}`
 	d := w.login(t, alice)
-	if !w.edge.large.TryAcquire(largeFrames) {
+	if !w.edge.large.shares.TryAcquire(largeFrames) {
 		t.Fatal("the budget is not whole")
 	}
 	d.quiet() // small frames need none of it
 	d.raw(large)
 	d.closed(wire.CloseOverloaded) // after budgetWait
-	w.edge.large.Release(largeFrames)
+	w.edge.large.shares.Release(largeFrames)
 	d = w.login(t, alice)
 	for range 2 * largeFrames / wire.MaxFrame { // given back each time
 		d.raw(large)
@@ -323,6 +371,10 @@ func TestLargeFramesShareABudget(t *testing.T) {
 }
 
 func TestWhatIsCommittedWhileOneConnectsIsNotLost(t *testing.T) {
+	onEachForm(t, whatIsCommittedWhileOneConnectsIsNotLost)
+}
+
+func whatIsCommittedWhileOneConnectsIsNotLost(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -332,6 +384,10 @@ func TestWhatIsCommittedWhileOneConnectsIsNotLost(t *testing.T) {
 }
 
 func TestARevocationWhoseNewsWasMissedClosesAllTheSame(t *testing.T) {
+	onEachForm(t, aRevocationWhoseNewsWasMissedClosesAllTheSame)
+}
+
+func aRevocationWhoseNewsWasMissedClosesAllTheSame(t *testing.T, newWorld maker) {
 	t.Parallel()
 	w := newWorld(t)
 	alice := w.person("alice")

@@ -47,9 +47,8 @@ func (c *connection) startSync(f wire.Frame) {
 		c.refuse(f.ID, chat.Errorf(chat.Unavailable, "this node is stopping"))
 		return
 	}
-	if !c.synced {
-		c.synced = true
-		close(c.syncBegun)
+	if c.early {
+		c.opened()
 	}
 }
 
@@ -77,7 +76,7 @@ func (c *connection) newSync(f wire.Frame) (*syncRun, error) {
 // do answers the sync. Live frames are held meanwhile; afterwards those go out that it did not cover.
 func (r *syncRun) do() {
 	began := time.Now()
-	<-r.c.opened
+	r.c.awaitOpening()
 	r.c.holdBack()
 	err := r.answer(r.c.edge.live)
 	switch {
@@ -92,6 +91,20 @@ func (r *syncRun) do() {
 	r.c.mu.Lock()
 	r.c.syncing = false
 	r.c.mu.Unlock()
+}
+
+// awaitOpening waits while those who did not sync in time are sent what was held.
+func (c *connection) awaitOpening() {
+	c.mu.Lock()
+	opening := c.opening
+	c.mu.Unlock()
+	if opening == nil {
+		return
+	}
+	select {
+	case <-opening:
+	case <-c.done:
+	}
 }
 
 func (r *syncRun) answer(ctx context.Context) error {
@@ -231,7 +244,7 @@ func (r *syncRun) emit(ctx context.Context, typ string, data any) error {
 	if err != nil {
 		return err
 	}
-	return r.c.out.pushWait(ctx, r.c.done, onWire(opText, b))
+	return r.c.pushWait(ctx, onWire(opText, b))
 }
 
 // shapeOf is a conversation as one member sees it; all are that member's cursors at the answer's head.

@@ -53,6 +53,10 @@ func seqs(tb testing.TB, part wire.SyncRecords) string {
 }
 
 func TestSyncAnswersForEveryConversation(t *testing.T) {
+	onEachForm(t, syncAnswersForEveryConversation)
+}
+
+func syncAnswersForEveryConversation(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g, direct, left := w.group(bob, alice), w.direct(alice, bob), w.group(bob, alice)
@@ -84,7 +88,9 @@ func TestSyncAnswersForEveryConversation(t *testing.T) {
 	}
 }
 
-func TestSyncStopsWithAGap(t *testing.T) {
+func TestSyncStopsWithAGap(t *testing.T) { onEachForm(t, syncStopsWithAGap) }
+
+func syncStopsWithAGap(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice := w.person("alice")
 	g := w.group(alice)
@@ -112,6 +118,10 @@ func TestSyncStopsWithAGap(t *testing.T) {
 }
 
 func TestSyncFindsWhatTheDirectoryDoesNotHoldYet(t *testing.T) {
+	onEachForm(t, syncFindsWhatTheDirectoryDoesNotHoldYet)
+}
+
+func syncFindsWhatTheDirectoryDoesNotHoldYet(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	d := w.login(t, alice)
@@ -143,7 +153,9 @@ func TestLargeRecordsAreCutToAGap(t *testing.T) {
 }
 
 // TestSyncAndLiveJoin has a device connect and sync while others write: it sees every seq once, in order.
-func TestSyncAndLiveJoin(t *testing.T) {
+func TestSyncAndLiveJoin(t *testing.T) { onEachForm(t, syncAndLiveJoin) }
+
+func syncAndLiveJoin(t *testing.T, newWorld maker) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t)
 		defer w.over()
@@ -218,6 +230,10 @@ func TestSyncAndLiveJoin(t *testing.T) {
 }
 
 func TestWhatComesDuringASyncIsHeldAndBounded(t *testing.T) {
+	onEachForm(t, whatComesDuringASyncIsHeldAndBounded)
+}
+
+func whatComesDuringASyncIsHeldAndBounded(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -225,7 +241,7 @@ func TestWhatComesDuringASyncIsHeldAndBounded(t *testing.T) {
 	var c *connection
 	for _, c = range w.edge.connections() {
 	}
-	<-c.opened
+	c.awaitOpening()
 	c.holdBack()
 	w.say(g, bob, "a")
 	w.say(g, bob, "b")
@@ -243,6 +259,10 @@ func TestWhatComesDuringASyncIsHeldAndBounded(t *testing.T) {
 }
 
 func TestWhatComesLiveBeforeTheFirstSyncDoesNotComeTwice(t *testing.T) {
+	onEachForm(t, whatComesLiveBeforeTheFirstSyncDoesNotComeTwice)
+}
+
+func whatComesLiveBeforeTheFirstSyncDoesNotComeTwice(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	g := w.group(bob, alice)
@@ -254,7 +274,9 @@ func TestWhatComesLiveBeforeTheFirstSyncDoesNotComeTwice(t *testing.T) {
 	d.quiet()
 }
 
-func TestOneSyncAtATime(t *testing.T) {
+func TestOneSyncAtATime(t *testing.T) { onEachForm(t, oneSyncAtATime) }
+
+func oneSyncAtATime(t *testing.T, newWorld maker) {
 	w := newWorld(t)
 	d := w.login(t, w.person("alice"))
 	var c *connection

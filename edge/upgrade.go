@@ -44,23 +44,29 @@ func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request) {
 			writeProblem(w, chat.Errorf(chat.Invalid, "%v", reason))
 		},
 	}
-	ws, err := u.Upgrade(w, r, nil)
+	up := &upgrading{ResponseWriter: w}
+	ws, err := u.Upgrade(up, r, nil)
 	if err != nil { // answered by Upgrade
 		e.handshakeOver()
 		e.metrics.turnedAway.WithLabelValues("upgrade").Inc()
 		return
 	}
-	c := newConnection(e, nil)
-	c.conn = newSocket(ws, e, func(data string) {
-		c.alive()
-		c.pushReady(onWire(opPong, []byte(data)))
-	}, c.alive)
-	e.enter(c)
-	if !e.spawn(c.serve) {
-		e.leave(c)
-		e.handshakeOver()
-		_ = c.conn.Shut()
+	e.open(ws, up.conn)
+}
+
+// open makes a connection of what was upgraded.
+func (e *Edge) open(ws *websocket.Conn, socket *watched) {
+	c := newConnection(e)
+	c.opens.Store(true)
+	if !e.enter(c) {
+		c.handshakeOver()
+		_ = socket.Close()
+		return
 	}
+	if e.poller == nil || !e.poller.adopt(c, socket.Conn) {
+		c.conn = newPlain(c, ws, socket)
+	}
+	c.conn.begin()
 }
 
 // turnAway says why a request does not become a connection; the reason is for the metric.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +92,26 @@ func newWorld(tb testing.TB, change ...func(*Config)) *world {
 	w.over = sync.OnceFunc(func() { cancel(); <-ran; w.http.Close() })
 	tb.Cleanup(w.over)
 	return w
+}
+
+// maker is newWorld with a form of connections.
+type maker func(tb testing.TB, change ...func(*Config)) *world
+
+// onEachForm runs a test with dense connections and with plain ones.
+func onEachForm(t *testing.T, test func(t *testing.T, newWorld maker)) {
+	t.Helper()
+	forms := []string{SocketsPlain}
+	if runtime.GOOS == "linux" {
+		forms = append(forms, SocketsDense)
+	}
+	for _, form := range forms {
+		t.Run(form, func(t *testing.T) {
+			test(t, func(tb testing.TB, change ...func(*Config)) *world {
+				tb.Helper()
+				return newWorld(tb, append(change, func(c *Config) { c.Sockets = form })...)
+			})
+		})
+	}
 }
 
 // person makes a user with a session and a token.
