@@ -11,6 +11,7 @@ import (
 
 type metrics struct {
 	connections prometheus.Gauge
+	streams     prometheus.Gauge
 	handshakes  prometheus.Gauge
 	turnedAway  *prometheus.CounterVec // by reason, before the upgrade
 	closed      *prometheus.CounterVec // by close code
@@ -51,6 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	return &metrics{
 		connections: gauge("connections", "Authenticated connections."),
+		streams:     gauge("streams", "Of the connections, those that are event streams or polls."),
 		handshakes:  gauge("handshakes", "Connections that have not authenticated yet."),
 		turnedAway:  counters("turned_away_total", "Upgrades refused, by reason.", "reason"),
 		closed:      counters("closed_total", "Connections ended, by close code.", "code"),

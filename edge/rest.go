@@ -100,6 +100,7 @@ func (e *Edge) newREST(mux *http.ServeMux) *rest {
 	r.conversationOperations()
 	r.memberOperations()
 	r.messageOperations()
+	r.eventOperations()
 	tidySchemas(config.Components.Schemas.Map())
 	return r
 }
