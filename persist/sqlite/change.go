@@ -103,16 +103,28 @@ func (w *batchWrite) chain(ctx context.Context, c *conversationRow, seq chat.Seq
 // empty replaces a record's JSON by one without text.
 func (w *batchWrite) empty(ctx context.Context, c *conversationRow, seq chat.Seq) error {
 	key := c.recordKey(seq)
-	var id, n int64
-	var kind, sender string
-	var raw []byte
-	if err := w.row(ctx, w.sql.readRecord, key).Scan(&id, &n, &kind, &sender, &raw); err != nil {
+	row := chat.Record{ConversationID: c.id, Seq: seq}
+	kept, err := scanRecord(w.row(ctx, w.sql.readRecord, key), &row)
+	if err != nil {
 		return err
 	}
-	r, err := wire.DecodeRecord(raw)
+	r, err := wire.DecodeRecord(unpack(&row, kept))
 	if err != nil { // the text must go all the same
-		r = chat.Record{ConversationID: c.id, Seq: seq, N: uint64(n), ID: chat.ID(id), Kind: chat.RecordKind(kind), SenderID: chat.UserID(sender)}
+		r = row
 	}
 	r.Text, r.Deleted = "", true
-	return w.exec(ctx, w.sql.emptyRecord, r.AppendJSON(nil), key)
+	kept, w.scratch = pack(w.scratch, &row, r.AppendJSON(nil))
+	return w.exec(ctx, w.sql.emptyRecord, kept, key)
+}
+
+// scanRecord fills in what the row's columns say of a record.
+func scanRecord(row interface{ Scan(...any) error }, r *chat.Record) (kept []byte, err error) {
+	var id, n int64
+	var client []byte
+	if err := row.Scan(&id, &n, (*string)(&r.Kind), (*string)(&r.SenderID), &client, &kept); err != nil {
+		return nil, err
+	}
+	r.ID, r.N = chat.ID(id), uint64(n)
+	copy(r.ClientID[:], client)
+	return kept, nil
 }

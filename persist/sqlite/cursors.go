@@ -59,12 +59,13 @@ func (s *Store) PutCursors(ctx context.Context, rows []persist.CursorRow) error 
 	for from := 0; from < len(rows); from += putRows {
 		part := rows[from:min(from+putRows, len(rows))]
 		err := s.writer.transact(ctx, func(ctx context.Context, t *transaction) error {
+			people := make(map[int64]*personRow, len(part))
 			for _, row := range part {
-				if err := t.putCursor(ctx, row); err != nil {
+				if err := t.gather(ctx, people, row); err != nil {
 					return err
 				}
 			}
-			return nil
+			return t.savePeople(ctx, people)
 		})
 		if err != nil {
 			return failed("put cursors", err)
@@ -73,7 +74,8 @@ func (s *Store) PutCursors(ctx context.Context, rows []persist.CursorRow) error 
 	return nil
 }
 
-func (t *transaction) putCursor(ctx context.Context, row persist.CursorRow) error {
+// gather merges row into people.
+func (t *transaction) gather(ctx context.Context, people map[int64]*personRow, row persist.CursorRow) error {
 	if _, err := chat.ParseConversationID(string(row.ConversationID)); err != nil {
 		return faultf("cursor of a malformed conversation id")
 	}
@@ -84,6 +86,15 @@ func (t *transaction) putCursor(ctx context.Context, row persist.CursorRow) erro
 	if err != nil {
 		return fmt.Errorf("conversation %s: %w", row.ConversationID, err)
 	}
-	merged := chat.Cursors{}.Max(row.Cursors) // what is read counts as delivered
-	return t.savePerson(ctx, c.key, row.UserID, &personRow{cursors: merged})
+	user, err := t.userKey(ctx, row.UserID)
+	if err != nil {
+		return err
+	}
+	p := people[c.memberKey(user)]
+	if p == nil {
+		p = &personRow{}
+		people[c.memberKey(user)] = p
+	}
+	p.cursors = p.cursors.Max(row.Cursors) // what is read counts as delivered
+	return nil
 }

@@ -74,7 +74,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, readers int) error {
-	db, err := connect(s.path, "_txlock=immediate", "_pragma=mmap_size(0)", "_pragma=cache_size(-65536)",
+	db, err := connect(s.path, "_txlock=immediate", "_pragma=mmap_size(0)", "_pragma=cache_size(-65536)", "_pragma=temp_store(MEMORY)",
 		fmt.Sprintf("_pragma=wal_autocheckpoint(%d)", checkpointPages))
 	if err != nil {
 		return err

@@ -25,27 +25,34 @@ type reads struct {
 }
 
 const (
-	storedColumns = `r.key & 68719476735, r.id, r.n, r.kind, u.id, r.edited, r.deleted, r.raw`
+	lowMask       = `68719476735` // the low part of a key of records or members: 1<<seqBits - 1
+	storedColumns = `r.key & ` + lowMask + `, r.id, r.n, r.kind, u.id, r.edited, r.deleted, r.client, r.raw`
 	storedFrom    = ` FROM records r JOIN users u ON u.key = r.sender `
 	keyOf         = `(SELECT key FROM conversations WHERE id = ?1)`
-	cursorColumns = `m.read_seq, m.read_n, m.delivered_seq, m.delivered_n`
+
+	// of a conversation with or without a head
+	conversationColumns = `c.key, c.partition, c.type, c.name, c.history, c.settings_seq, c.created_id,
+		coalesce(h.seq, 0), coalesce(h.n, 0), coalesce(h.id, 0), coalesce(h.bucket, 0), coalesce(h.bucket_count, 0)`
+	conversationFrom = ` FROM conversations c LEFT JOIN heads h ON h.conversation = c.key `
+	cursorColumns    = `m.read_seq, m.read_n, m.delivered_seq, m.delivered_n`
 )
 
 func (r *reader) prepare(ctx context.Context) error {
 	s := &r.sql
 	between := storedFrom + `WHERE r.key BETWEEN (` + keyOf + ` << 36) + ?2 AND (` + keyOf + ` << 36) + ?3 ORDER BY r.key `
 	return prepareAll(ctx, r.db, []prepared{
-		{&s.conversation, `SELECT key, partition, type, name, history, settings_seq, created_id, head_seq, head_n, head_id, bucket, bucket_count
-			FROM conversations WHERE id = ?`},
-		{&s.members, `SELECT u.id, m.client_time, m.role, m.intervals, m.seq FROM members m JOIN users u ON u.key = m.user WHERE m.conversation = ?`},
-		{&s.key, `SELECT key, head_seq FROM conversations WHERE id = ? AND head_seq > 0`},
-		{&s.heads, `SELECT id, head_seq, head_n, head_id FROM conversations
-			WHERE head_seq > 0 AND id IN (SELECT value FROM json_each(?))`},
-		{&s.list, `SELECT id FROM conversations WHERE id > ? AND head_seq > 0 ORDER BY id LIMIT ?`},
-		{&s.prior, `SELECT c.seq, c.hash, r.id, r.n FROM client_ids c JOIN records r ON r.key = (c.conversation << 36) + c.seq
-			WHERE c.conversation = ` + keyOf + ` AND c.sender = (SELECT key FROM users WHERE id = ?2) AND c.client = ?3`},
+		{&s.conversation, `SELECT ` + conversationColumns + conversationFrom + `WHERE c.id = ?`},
+		{&s.members, `SELECT u.id, m.client_time, m.role, m.intervals, m.seq FROM members m JOIN users u ON u.key = m.key & ` + lowMask + `
+			WHERE m.key BETWEEN ?1 << 36 AND (?1 << 36) + ` + lowMask},
+		{&s.key, `SELECT h.conversation, h.seq FROM heads h WHERE h.conversation = ` + keyOf},
+		{&s.heads, `SELECT c.id, h.seq, h.n, h.id FROM json_each(?) j JOIN conversations c ON c.id = j.value
+			JOIN heads h ON h.conversation = c.key`},
+		{&s.list, `SELECT c.id FROM conversations c JOIN heads h ON h.conversation = c.key WHERE c.id > ? ORDER BY c.id LIMIT ?`},
+		{&s.prior, `SELECT key & ` + lowMask + `, hash, id, n FROM records
+			WHERE client = ?3 AND sender = (SELECT key FROM users WHERE id = ?2)
+			AND key BETWEEN (` + keyOf + ` << 36) AND (` + keyOf + ` << 36) + ` + lowMask + ` ORDER BY key LIMIT 1`},
 		{&s.target, `SELECT r.kind, u.id, r.deleted` + storedFrom + `WHERE r.key = (` + keyOf + ` << 36) + ?2`},
-		{&s.next, `SELECT key & 68719476735, id FROM records WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT 1`},
+		{&s.next, `SELECT key & ` + lowMask + `, id FROM records WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT 1`},
 		{&s.oldest, `SELECT ` + storedColumns + between + `LIMIT ?4`},
 		{&s.newest, `SELECT ` + storedColumns + between + `DESC LIMIT ?4`},
 		{&s.versions, `WITH RECURSIVE chain (seq) AS (
@@ -54,11 +61,12 @@ func (r *reader) prepare(ctx context.Context) error {
 				SELECT r.prev FROM chain JOIN records r ON r.key = (` + keyOf + ` << 36) + chain.seq WHERE chain.seq > 0)
 			SELECT ` + storedColumns + ` FROM chain JOIN records r ON r.key = (` + keyOf + ` << 36) + chain.seq
 			JOIN users u ON u.key = r.sender WHERE chain.seq > 0 ORDER BY r.key`},
-		{&s.cursors, `SELECT u.id, ` + cursorColumns + ` FROM members m JOIN users u ON u.key = m.user WHERE m.conversation = ` + keyOf},
+		{&s.cursors, `SELECT u.id, ` + cursorColumns + ` FROM members m JOIN users u ON u.key = m.key & ` + lowMask + `
+			WHERE m.key BETWEEN ` + keyOf + ` << 36 AND (` + keyOf + ` << 36) + ` + lowMask},
 		{&s.cursorsIn, `SELECT u.id, ` + cursorColumns + ` FROM json_each(?2) j JOIN users u ON u.id = j.value
-			JOIN members m ON m.conversation = ` + keyOf + ` AND m.user = u.key`},
+			JOIN members m ON m.key = (` + keyOf + ` << 36) + u.key`},
 		{&s.cursorsOf, `SELECT c.id, ` + cursorColumns + ` FROM json_each(?2) j JOIN conversations c ON c.id = j.value
-			JOIN members m ON m.conversation = c.key AND m.user = (SELECT key FROM users WHERE id = ?1)`},
+			JOIN members m ON m.key = (c.key << 36) + (SELECT key FROM users WHERE id = ?1)`},
 		{&s.position, `SELECT applied_generation, applied_stream_seq, applied_id, sealed_generation, sealed_stream_seq, sealed_id
 			FROM positions WHERE partition = ?`},
 	})
@@ -216,7 +224,7 @@ func (s *Store) Range(ctx context.Context, id chat.ConversationID, from, to chat
 	if newest {
 		stmt = s.reader.sql.newest
 	}
-	stored, err := readStored(ctx, stmt, min(limit, int(to-from)+1), string(id), int64(from), int64(to), limit)
+	stored, err := readStored(ctx, stmt, min(limit, int(to-from)+1), id, int64(from), int64(to), limit)
 	if err != nil {
 		return nil, failed(fmt.Sprintf("read records %s %d to %d", id, from, to), err)
 	}
@@ -233,24 +241,30 @@ func (s *Store) Versions(ctx context.Context, id chat.ConversationID, target cha
 	if target == 0 || target >= maxSeq {
 		return nil, nil
 	}
-	stored, err := readStored(ctx, s.reader.sql.versions, 0, string(id), int64(target))
+	stored, err := readStored(ctx, s.reader.sql.versions, 0, id, int64(target))
 	if err != nil {
 		return nil, failed(fmt.Sprintf("read versions of %s %d", id, target), err)
 	}
 	return stored, nil
 }
 
-func readStored(ctx context.Context, stmt *sql.Stmt, expect int, args ...any) ([]persist.Stored, error) {
+// readStored reads rows of one conversation, which is the first argument of stmt.
+func readStored(ctx context.Context, stmt *sql.Stmt, expect int, conversation chat.ConversationID, args ...any) ([]persist.Stored, error) {
 	stored := make([]persist.Stored, 0, min(expect, 256))
-	rows, err := stmt.QueryContext(ctx, args...)
+	rows, err := stmt.QueryContext(ctx, append([]any{string(conversation)}, args...)...)
 	err = each(rows, err, func() error {
-		var r persist.Stored
+		r := chat.Record{ConversationID: conversation}
 		var seq, id, n, edited int64
-		if err := rows.Scan(&seq, &id, &n, (*string)(&r.Kind), (*string)(&r.Sender), &edited, &r.Deleted, &r.Raw); err != nil {
+		var deleted bool
+		var client, kept sql.RawBytes
+		if err := rows.Scan(&seq, &id, &n, (*string)(&r.Kind), (*string)(&r.SenderID), &edited, &deleted, &client, &kept); err != nil {
 			return err
 		}
-		r.Seq, r.ID, r.N, r.Edited = chat.Seq(seq), chat.ID(id), uint64(n), chat.Seq(edited)
-		stored = append(stored, r)
+		r.Seq, r.ID, r.N = chat.Seq(seq), chat.ID(id), uint64(n)
+		copy(r.ClientID[:], client)
+		stored = append(stored, persist.Stored{
+			Seq: r.Seq, ID: r.ID, N: r.N, Kind: r.Kind, Sender: r.SenderID, Raw: unpack(&r, kept), Edited: chat.Seq(edited), Deleted: deleted,
+		})
 		return nil
 	})
 	if err != nil {

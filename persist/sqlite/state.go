@@ -26,7 +26,7 @@ func (t *transaction) conversation(ctx context.Context, id chat.ConversationID) 
 	c := &conversationRow{id: id}
 	err := scanConversation(t.row(ctx, t.sql.findConversation, string(id)), c)
 	if errors.Is(err, sql.ErrNoRows) {
-		*c = conversationRow{id: id, partition: -1}
+		*c = conversationRow{id: id, partition: -1, saved: about{partition: -1}}
 		c.key, err = t.insert(ctx, t.sql.addConversation, string(id))
 	}
 	if err == nil && c.key >= maxKey {
@@ -48,11 +48,13 @@ func scanConversation(row interface{ Scan(...any) error }, c *conversationRow) e
 	}
 	if seq == 0 { // no record yet: the state stays zero
 		*s = conversation.State{}
+		c.saved = c.about()
 		return nil
 	}
 	s.ID, s.SettingsSeq, s.CreatedID = c.id, chat.Seq(settings), chat.ID(created)
 	s.Head = chat.Head{Seq: chat.Seq(seq), N: uint64(n), ID: chat.ID(head)}
 	s.Bucket, s.BucketCount = chat.Bucket(bucket), int(count)
+	c.saved = c.about()
 	return nil
 }
 
@@ -110,7 +112,7 @@ func (w *batchWrite) loadMembers(ctx context.Context, c *conversationRow, users 
 		if err != nil {
 			return nil, err
 		}
-		row, err := scanMember(w.row(ctx, w.sql.findMember, c.key, user))
+		row, err := scanMember(w.row(ctx, w.sql.findMember, c.memberKey(user)))
 		if errors.Is(err, sql.ErrNoRows) || (err == nil && row.Seq == 0) {
 			continue
 		}
@@ -138,13 +140,11 @@ func scanMember(row interface{ Scan(...any) error }) (conversation.Member, error
 
 // flush writes the rows that the batch gathered.
 func (w *batchWrite) flush(ctx context.Context) error {
-	for c := range w.touched {
-		s := &c.state
-		err := w.exec(ctx, w.sql.saveConversation, c.partition, string(s.Type), s.Name, string(s.History), int64(s.SettingsSeq), int64(s.CreatedID),
-			int64(s.Head.Seq), int64(s.Head.N), int64(s.Head.ID), int64(s.Bucket), s.BucketCount, c.key)
-		if err != nil {
-			return fmt.Errorf("save conversation: %w", err)
-		}
+	if err := w.addGathered(ctx); err != nil {
+		return fmt.Errorf("add records: %w", err)
+	}
+	if err := w.saveConversations(ctx); err != nil {
+		return fmt.Errorf("save conversations: %w", err)
 	}
 	for c, m := range w.members {
 		for u := range m.changed {
@@ -153,12 +153,25 @@ func (w *batchWrite) flush(ctx context.Context) error {
 			}
 		}
 	}
-	for p, row := range w.people {
-		if err := w.savePerson(ctx, p.conversation.key, p.user, row); err != nil {
+	return w.savePeople(ctx, w.people)
+}
+
+func (w *batchWrite) saveConversations(ctx context.Context) error {
+	heads := make([]any, 0, w.sql.saveHeads.columns*len(w.touched))
+	for c := range w.touched {
+		s := &c.state
+		heads = append(heads, c.key, int64(s.Head.Seq), int64(s.Head.N), int64(s.Head.ID), int64(s.Bucket), int64(s.BucketCount))
+		a := c.about()
+		if a == c.saved {
+			continue
+		}
+		err := w.exec(ctx, w.sql.saveConversation, a.partition, string(a.kind), a.name, string(a.history), int64(a.settingsSeq), int64(a.createdID), c.key)
+		if err != nil {
 			return err
 		}
+		c.saved = a
 	}
-	return nil
+	return w.execWide(ctx, &w.sql.saveHeads, heads)
 }
 
 func (w *batchWrite) saveMember(ctx context.Context, c *conversationRow, u chat.UserID, m conversation.Member) error {
@@ -173,18 +186,18 @@ func (w *batchWrite) saveMember(ctx context.Context, c *conversationRow, u chat.
 	if m.Intervals == nil {
 		intervals = []byte("[]")
 	}
-	return w.exec(ctx, w.sql.saveMember, c.key, user, string(m.Role), string(intervals), int64(m.Seq))
+	return w.exec(ctx, w.sql.saveMember, c.memberKey(user), string(m.Role), string(intervals), int64(m.Seq))
 }
 
-func (t *transaction) savePerson(ctx context.Context, conversation int64, u chat.UserID, p *personRow) error {
-	user, err := t.userKey(ctx, u)
-	if err != nil {
-		return err
+// savePeople merges rows of members, by their keys, with what the file says.
+func (t *transaction) savePeople(ctx context.Context, people map[int64]*personRow) error {
+	rows := make([]any, 0, t.sql.savePeople.columns*len(people))
+	for key, p := range people {
+		read, delivered := p.cursors.Read, p.cursors.Delivered
+		rows = append(rows, key, p.clientTime, int64(read.Seq), int64(read.N), int64(delivered.Seq), int64(delivered.N))
 	}
-	read, delivered := p.cursors.Read, p.cursors.Delivered
-	err = t.exec(ctx, t.sql.savePerson, conversation, user, p.clientTime, int64(read.Seq), int64(read.N), int64(delivered.Seq), int64(delivered.N))
-	if err != nil {
-		return fmt.Errorf("save cursors of %s: %w", u, err)
+	if err := t.execWide(ctx, &t.sql.savePeople, rows); err != nil {
+		return fmt.Errorf("save cursors: %w", err)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 const (
 	seqBits = 36
-	maxSeq  = 1 << seqBits // of a record this store can hold
+	maxSeq  = 1 << seqBits // above every seq and user key that this store can hold
 	maxKey  = 1 << 27      // of a conversation, so that key << seqBits fits 63 bits
 )
 
@@ -25,39 +25,55 @@ func (s *Store) Write(ctx context.Context, partition int, b persist.Batch) error
 	err := s.writer.transact(ctx, func(ctx context.Context, t *transaction) error {
 		w := &batchWrite{
 			transaction: t, partition: partition,
-			touched: map[*conversationRow]struct{}{}, members: map[*conversationRow]*membersRows{}, people: map[person]*personRow{},
+			records: make([]any, 0, s.writer.sql.addRecords.columns*len(b.Entries)),
+			touched: map[*conversationRow]struct{}{}, members: map[*conversationRow]*membersRows{}, people: map[int64]*personRow{},
 		}
 		return w.run(ctx, b)
 	})
 	return failed(fmt.Sprintf("write batch of partition %d up to %d", partition, b.Position.StreamSeq), err)
 }
 
-// batchWrite gathers what a batch changes besides its records: rows that many records touch are written
-// once, at its end.
+// batchWrite gathers what a batch changes: rows that many records touch are written once, at its end, and
+// records many at a time.
 type batchWrite struct {
 	*transaction
 	partition int
+	records   []any // columns of the records not written yet; nothing may read records before they are
+	scratch   []byte
 	touched   map[*conversationRow]struct{}
 	members   map[*conversationRow]*membersRows
-	people    map[person]*personRow
+	people    map[int64]*personRow // by key of members
 	stored    int
 	repeated  int
 }
 
-// conversationRow is a row of conversations; of its state, members are left out.
+// conversationRow is a row of conversations and its head; of its state, members are left out.
 type conversationRow struct {
 	key       int64
 	id        chat.ConversationID
 	partition int
 	state     conversation.State
+	saved     about // what the row in the file says
+}
+
+// about is what few records change of a conversation.
+type about struct {
+	partition   int
+	kind        chat.Type
+	name        string
+	history     chat.HistoryAccess
+	settingsSeq chat.Seq
+	createdID   chat.ID
+}
+
+func (c *conversationRow) about() about {
+	s := &c.state
+	return about{c.partition, s.Type, s.Name, s.History, s.SettingsSeq, s.CreatedID}
 }
 
 func (c *conversationRow) recordKey(seq chat.Seq) int64 { return c.key<<seqBits | int64(seq) }
 
-type person struct {
-	conversation *conversationRow
-	user         chat.UserID
-}
+func (c *conversationRow) memberKey(user int64) int64 { return c.key<<seqBits | user }
 
 type personRow struct {
 	clientTime int64
@@ -156,6 +172,9 @@ func checkWhole(e *chat.Entry) error {
 
 // isStored tells whether a record at or below the head is there already; what is there stays.
 func (w *batchWrite) isStored(ctx context.Context, c *conversationRow, e *chat.Entry) (bool, error) {
+	if err := w.addGathered(ctx); err != nil {
+		return false, err
+	}
 	var id int64
 	var kind string
 	err := w.row(ctx, w.sql.findRecord, c.recordKey(e.Seq)).Scan(&id, &kind)
@@ -179,18 +198,20 @@ func (w *batchWrite) record(ctx context.Context, c *conversationRow, e *chat.Ent
 	if err != nil {
 		return err
 	}
-	if err := w.exec(ctx, w.sql.addRecord, c.recordKey(e.Seq), int64(e.ID), int64(e.N), string(e.Kind), sender, e.Raw); err != nil {
-		return err
-	}
-	if err := w.sent(ctx, c, e, sender); err != nil {
-		return err
-	}
+	w.add(c, e, sender, &e.Record, e.Raw)
+	w.sent(c, e, sender)
 	switch e.Kind {
 	case chat.KindEdit:
+		if err := w.addGathered(ctx); err != nil {
+			return err
+		}
 		if err := w.edit(ctx, c, e); err != nil {
 			return fmt.Errorf("edit of %d: %w", e.TargetSeq, err)
 		}
 	case chat.KindDelete:
+		if err := w.addGathered(ctx); err != nil {
+			return err
+		}
 		if err := w.delete(ctx, c, e.TargetSeq); err != nil {
 			return fmt.Errorf("delete of %d: %w", e.TargetSeq, err)
 		}
@@ -213,44 +234,50 @@ func (w *batchWrite) placeholder(ctx context.Context, c *conversationRow, e *cha
 	if err != nil {
 		return err
 	}
-	if err := w.exec(ctx, w.sql.addRecord, c.recordKey(p.Seq), int64(p.ID), int64(p.N), string(p.Kind), sender, p.AppendJSON(nil)); err != nil {
-		return err
-	}
+	w.add(c, e, sender, &p, p.AppendJSON(nil))
 	if p.SenderID != "" {
-		if err := w.sent(ctx, c, e, sender); err != nil {
-			return err
-		}
+		w.sent(c, e, sender)
 	}
 	w.metrics.placeholder.Inc()
 	return w.fold(ctx, c, &p, e.Bucket)
 }
 
-// sent notes what a record says of its sender: the client id, and for a message the own cursor.
-func (w *batchWrite) sent(ctx context.Context, c *conversationRow, e *chat.Entry, sender int64) error {
-	if e.ClientID.IsZero() && !e.Kind.Counts() {
-		return nil
+// add gathers the row of e, which says what r and raw say.
+func (w *batchWrite) add(c *conversationRow, e *chat.Entry, sender int64, r *chat.Record, raw []byte) {
+	row := chat.Record{ConversationID: c.id, Seq: r.Seq, N: r.N, ID: r.ID, Kind: r.Kind, SenderID: r.SenderID}
+	var client, hash any
+	if !e.ClientID.IsZero() && r.SenderID != "" {
+		row.ClientID = e.ClientID
+		client, hash = e.ClientID[:], e.BodyHash[:]
 	}
-	p := w.person(c, e.SenderID)
-	if e.Kind.Counts() {
-		own := chat.Cursor{Seq: e.Seq, N: e.N}
-		p.cursors = p.cursors.Max(chat.Cursors{Read: own, Delivered: own})
-	}
-	if e.ClientID.IsZero() {
-		return nil
-	}
-	p.clientTime = max(p.clientTime, e.ClientID.UnixMilli())
-	if err := w.exec(ctx, w.sql.addClientID, c.key, sender, e.ClientID[:], int64(e.Seq), e.BodyHash[:]); err != nil {
-		return fmt.Errorf("client id: %w", err)
-	}
-	return nil
+	var kept []byte
+	kept, w.scratch = pack(w.scratch, &row, raw)
+	w.records = append(w.records, c.recordKey(row.Seq), int64(row.ID), int64(row.N), string(row.Kind), sender, client, hash, kept)
 }
 
-func (w *batchWrite) person(c *conversationRow, user chat.UserID) *personRow {
-	key := person{c, user}
+// addGathered writes the records gathered so far.
+func (w *batchWrite) addGathered(ctx context.Context) error {
+	rows := w.records
+	w.records = w.records[:0]
+	return w.execWide(ctx, &w.sql.addRecords, rows)
+}
+
+// sent notes what a record says of its sender: the time in the client id, and for a message the own cursor.
+func (w *batchWrite) sent(c *conversationRow, e *chat.Entry, sender int64) {
+	if e.ClientID.IsZero() && !e.Kind.Counts() {
+		return
+	}
+	key := c.memberKey(sender)
 	p := w.people[key]
 	if p == nil {
 		p = &personRow{}
 		w.people[key] = p
 	}
-	return p
+	if e.Kind.Counts() {
+		own := chat.Cursor{Seq: e.Seq, N: e.N}
+		p.cursors = p.cursors.Max(chat.Cursors{Read: own, Delivered: own})
+	}
+	if !e.ClientID.IsZero() {
+		p.clientTime = max(p.clientTime, e.ClientID.UnixMilli())
+	}
 }

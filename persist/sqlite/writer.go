@@ -32,28 +32,30 @@ type writer struct {
 type writes struct {
 	findConversation, addConversation, saveConversation *sql.Stmt
 	findUser, addUser                                   *sql.Stmt
-	findRecord, addRecord, readRecord, emptyRecord      *sql.Stmt
+	findRecord, readRecord, emptyRecord                 *sql.Stmt
 	findTarget, setEdited, setPrev, findChain           *sql.Stmt
-	addClientID                                         *sql.Stmt
-	findMember, saveMember, savePerson                  *sql.Stmt
+	findMember, saveMember                              *sql.Stmt
 	setApplied, setSealed                               *sql.Stmt
+
+	addRecords, saveHeads, savePeople wide
 }
 
 func (w *writer) prepare(ctx context.Context) error {
 	w.conversations = newCache[chat.ConversationID, *conversationRow](cachedConversations)
 	w.users = newCache[chat.UserID, int64](cachedUsers)
 	s := &w.sql
+	if err := w.prepareWide(ctx); err != nil {
+		return err
+	}
 	return prepareAll(ctx, w.db, []prepared{
-		{&s.findConversation, `SELECT key, partition, type, name, history, settings_seq, created_id, head_seq, head_n, head_id, bucket, bucket_count
-			FROM conversations WHERE id = ?`},
+		{&s.findConversation, `SELECT ` + conversationColumns + conversationFrom + `WHERE c.id = ?`},
 		{&s.addConversation, `INSERT INTO conversations (id) VALUES (?)`},
-		{&s.saveConversation, `UPDATE conversations SET partition = ?, type = ?, name = ?, history = ?, settings_seq = ?, created_id = ?,
-			head_seq = ?, head_n = ?, head_id = ?, bucket = ?, bucket_count = ? WHERE key = ?`},
+		{&s.saveConversation, `UPDATE conversations SET partition = ?, type = ?, name = ?, history = ?, settings_seq = ?, created_id = ?
+			WHERE key = ?`},
 		{&s.findUser, `SELECT key FROM users WHERE id = ?`},
 		{&s.addUser, `INSERT INTO users (id) VALUES (?)`},
 		{&s.findRecord, `SELECT id, kind FROM records WHERE key = ?`},
-		{&s.addRecord, `INSERT INTO records (key, id, n, kind, sender, raw) VALUES (?, ?, ?, ?, ?, ?)`},
-		{&s.readRecord, `SELECT r.id, r.n, r.kind, u.id, r.raw FROM records r JOIN users u ON u.key = r.sender WHERE r.key = ?`},
+		{&s.readRecord, `SELECT r.id, r.n, r.kind, u.id, r.client, r.raw FROM records r JOIN users u ON u.key = r.sender WHERE r.key = ?`},
 		{&s.emptyRecord, `UPDATE records SET raw = ?, deleted = 1 WHERE key = ?`},
 		{&s.findTarget, `SELECT kind, edited, deleted FROM records WHERE key = ?`},
 		{&s.setEdited, `UPDATE records SET edited = ? WHERE key = ?`},
@@ -63,17 +65,9 @@ func (w *writer) prepare(ctx context.Context) error {
 				UNION ALL
 				SELECT r.prev FROM chain JOIN records r ON r.key = ?1 + chain.seq WHERE chain.seq > 0)
 			SELECT seq FROM chain WHERE seq > 0`},
-		{&s.addClientID, `INSERT INTO client_ids (conversation, sender, client, seq, hash) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
-		{&s.findMember, `SELECT role, intervals, seq FROM members WHERE conversation = ? AND user = ?`},
-		{&s.saveMember, `INSERT INTO members (conversation, user, role, intervals, seq) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (conversation, user) DO UPDATE SET role = excluded.role, intervals = excluded.intervals, seq = excluded.seq`},
-		{&s.savePerson, `INSERT INTO members (conversation, user, client_time, read_seq, read_n, delivered_seq, delivered_n) VALUES (?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (conversation, user) DO UPDATE SET
-				client_time   = max(client_time, excluded.client_time),
-				read_n        = iif(excluded.read_seq > read_seq, excluded.read_n, read_n),
-				read_seq      = max(read_seq, excluded.read_seq),
-				delivered_n   = iif(excluded.delivered_seq > delivered_seq, excluded.delivered_n, delivered_n),
-				delivered_seq = max(delivered_seq, excluded.delivered_seq)`},
+		{&s.findMember, `SELECT role, intervals, seq FROM members WHERE key = ?`},
+		{&s.saveMember, `INSERT INTO members (key, role, intervals, seq) VALUES (?, ?, ?, ?)
+			ON CONFLICT (key) DO UPDATE SET role = excluded.role, intervals = excluded.intervals, seq = excluded.seq`},
 		{&s.setApplied, `INSERT INTO positions (partition, applied_generation, applied_stream_seq, applied_id) VALUES (?, ?, ?, ?)
 			ON CONFLICT (partition) DO UPDATE SET applied_generation = excluded.applied_generation,
 				applied_stream_seq = excluded.applied_stream_seq, applied_id = excluded.applied_id
@@ -81,6 +75,23 @@ func (w *writer) prepare(ctx context.Context) error {
 		{&s.setSealed, `UPDATE positions SET sealed_generation = ?2, sealed_stream_seq = ?3, sealed_id = ?4
 			WHERE partition = ?1 AND (?2, ?3) > (sealed_generation, sealed_stream_seq)`},
 	})
+}
+
+// prepareWide prepares what every record needs. FAIL spares records the journal that would undo the rows
+// before a faulty one: an error rolls the whole transaction back.
+func (w *writer) prepareWide(ctx context.Context) error {
+	s := &w.sql
+	return errors.Join(
+		s.addRecords.prepare(ctx, w.db, 8, `INSERT OR FAIL INTO records (key, id, n, kind, sender, client, hash, raw)`, ``),
+		s.saveHeads.prepare(ctx, w.db, 6, `REPLACE INTO heads (conversation, seq, n, id, bucket, bucket_count)`, ``),
+		s.savePeople.prepare(ctx, w.db, 6, `INSERT INTO members (key, client_time, read_seq, read_n, delivered_seq, delivered_n)`,
+			`ON CONFLICT (key) DO UPDATE SET
+				client_time   = max(client_time, excluded.client_time),
+				read_n        = iif(excluded.read_seq > read_seq, excluded.read_n, read_n),
+				read_seq      = max(read_seq, excluded.read_seq),
+				delivered_n   = iif(excluded.delivered_seq > delivered_seq, excluded.delivered_n, delivered_n),
+				delivered_seq = max(delivered_seq, excluded.delivered_seq)`),
+	)
 }
 
 type prepared struct {
@@ -190,6 +201,9 @@ func (t *transaction) userKey(ctx context.Context, id chat.UserID) (int64, error
 	err := t.row(ctx, t.sql.findUser, string(id)).Scan(&key)
 	if errors.Is(err, sql.ErrNoRows) {
 		key, err = t.insert(ctx, t.sql.addUser, string(id))
+	}
+	if err == nil && key >= maxSeq {
+		err = fmt.Errorf("the file holds %d users, no more fit", maxSeq)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("user %s: %w", id, err)

@@ -100,6 +100,18 @@ const TimeLayout = "2006-01-02T15:04:05.000Z"
 
 // AppendJSON appends the record's JSON: fields in declaration order, sent_at from the id, minimal escapes.
 func (r *Record) AppendJSON(b []byte) []byte {
+	b = r.AppendHead(b)
+	if r.V != 0 {
+		b = append(b, `,"v":`...)
+		b = strconv.AppendInt(b, int64(r.V), 10)
+	}
+	b = r.appendBody(b)
+	return append(b, '}')
+}
+
+// AppendHead appends the beginning of the record's JSON, which every kind has: the fields up to sent_at.
+// Stores leave it out of their rows, so these bytes may not change.
+func (r *Record) AppendHead(b []byte) []byte {
 	b = append(b, `{"conversation_id":"`...)
 	b = append(b, r.ConversationID...)
 	b = append(b, `","seq":`...)
@@ -120,13 +132,7 @@ func (r *Record) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"sent_at":"`...)
 	b = AppendTime(b, r.ID.Time())
-	b = append(b, '"')
-	if r.V != 0 {
-		b = append(b, `,"v":`...)
-		b = strconv.AppendInt(b, int64(r.V), 10)
-	}
-	b = r.appendBody(b)
-	return append(b, '}')
+	return append(b, '"')
 }
 
 func (r *Record) appendBody(b []byte) []byte {

@@ -1,6 +1,6 @@
 -- +goose Up
 
--- A row without head (head_seq 0) only gives a key to cursors that came before the first record.
+-- A row without a head only gives a key to cursors that came before the first record.
 CREATE TABLE conversations (
     key          INTEGER PRIMARY KEY,
     id           TEXT    NOT NULL UNIQUE,
@@ -9,10 +9,15 @@ CREATE TABLE conversations (
     name         TEXT    NOT NULL DEFAULT '',
     history      TEXT    NOT NULL DEFAULT '',
     settings_seq INTEGER NOT NULL DEFAULT 0,
-    created_id   INTEGER NOT NULL DEFAULT 0,
-    head_seq     INTEGER NOT NULL DEFAULT 0,
-    head_n       INTEGER NOT NULL DEFAULT 0,
-    head_id      INTEGER NOT NULL DEFAULT 0,
+    created_id   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- What every record moves, by itself: small rows of one length, overwritten in place.
+CREATE TABLE heads (
+    conversation INTEGER PRIMARY KEY,
+    seq          INTEGER NOT NULL DEFAULT 0,
+    n            INTEGER NOT NULL DEFAULT 0,
+    id           INTEGER NOT NULL DEFAULT 0,
     bucket       INTEGER NOT NULL DEFAULT 0,
     bucket_count INTEGER NOT NULL DEFAULT 0
 ) STRICT;
@@ -32,13 +37,18 @@ CREATE TABLE records (
     edited  INTEGER NOT NULL DEFAULT 0, -- message: seq of its last edit
     prev    INTEGER NOT NULL DEFAULT 0, -- edit: seq of the edit before it
     deleted INTEGER NOT NULL DEFAULT 0,
+    client  BLOB,                       -- the sender's client id
+    hash    BLOB,                       -- keyed hash of the body that came with it
     raw     BLOB    NOT NULL
 ) STRICT;
 
--- What is known of one person in one conversation. seq 0: no membership row, only times or cursors.
+-- Client ids begin with their time, so new ones go to the end of this tree whatever their conversation.
+CREATE INDEX records_client ON records (client) WHERE client IS NOT NULL;
+
+-- What is known of one person in one conversation; key = conversation key << 36 | user key. seq 0: no
+-- membership row, only times or cursors.
 CREATE TABLE members (
-    conversation  INTEGER NOT NULL,
-    user          INTEGER NOT NULL,
+    key           INTEGER PRIMARY KEY,
     role          TEXT    NOT NULL DEFAULT '',
     intervals     TEXT    NOT NULL DEFAULT '[]',
     seq           INTEGER NOT NULL DEFAULT 0,
@@ -46,18 +56,8 @@ CREATE TABLE members (
     read_seq      INTEGER NOT NULL DEFAULT 0,
     read_n        INTEGER NOT NULL DEFAULT 0,
     delivered_seq INTEGER NOT NULL DEFAULT 0,
-    delivered_n   INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (conversation, user)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE client_ids (
-    conversation INTEGER NOT NULL,
-    sender       INTEGER NOT NULL,
-    client       BLOB    NOT NULL,
-    seq          INTEGER NOT NULL,
-    hash         BLOB    NOT NULL,
-    PRIMARY KEY (conversation, sender, client)
-) STRICT, WITHOUT ROWID;
+    delivered_n   INTEGER NOT NULL DEFAULT 0
+) STRICT;
 
 CREATE TABLE positions (
     partition          INTEGER PRIMARY KEY,
