@@ -179,6 +179,7 @@ func BenchmarkPage(b *testing.B) {
 	}
 	for name, query := range pages {
 		b.Run(name, func(b *testing.B) {
+			before := cpu()
 			for b.Loop() {
 				state := l.State(persisttest.Group(rand.IntN(conversations)))
 				q := query(state.Head)
@@ -187,6 +188,7 @@ func BenchmarkPage(b *testing.B) {
 					b.Fatal(len(p.Messages), err)
 				}
 			}
+			b.ReportMetric(float64(cpu()-before)/float64(time.Microsecond)/float64(b.N), "CPU-us/page")
 		})
 	}
 }

@@ -252,15 +252,15 @@ func (s *Store) Versions(ctx context.Context, id chat.ConversationID, target cha
 func readStored(ctx context.Context, stmt *sql.Stmt, expect int, conversation chat.ConversationID, args ...any) ([]persist.Stored, error) {
 	stored := make([]persist.Stored, 0, min(expect, 256))
 	rows, err := stmt.QueryContext(ctx, append([]any{string(conversation)}, args...)...)
+	var seq, id, n, edited int64 // these outlive a row, for Scan puts them on the heap
+	var deleted bool
+	var client, kept sql.RawBytes
+	r := chat.Record{ConversationID: conversation}
 	err = each(rows, err, func() error {
-		r := chat.Record{ConversationID: conversation}
-		var seq, id, n, edited int64
-		var deleted bool
-		var client, kept sql.RawBytes
 		if err := rows.Scan(&seq, &id, &n, (*string)(&r.Kind), (*string)(&r.SenderID), &edited, &deleted, &client, &kept); err != nil {
 			return err
 		}
-		r.Seq, r.ID, r.N = chat.Seq(seq), chat.ID(id), uint64(n)
+		r.Seq, r.ID, r.N, r.ClientID = chat.Seq(seq), chat.ID(id), uint64(n), chat.ClientID{}
 		copy(r.ClientID[:], client)
 		stored = append(stored, persist.Stored{
 			Seq: r.Seq, ID: r.ID, N: r.N, Kind: r.Kind, Sender: r.SenderID, Raw: unpack(&r, kept), Edited: chat.Seq(edited), Deleted: deleted,
