@@ -1,0 +1,206 @@
+// Generated from docs/openapi.yaml by generate/generate.mjs; not to be edited.
+
+import type { Conversation, Cursor, Head, ChatRecord } from './frames.js'
+
+export interface Addition {
+  /** Who joins; those who are in already stay as they are. */
+  user_ids: string[]
+}
+
+export interface Committed {
+  client_id?: string
+  conversation_id: string
+  id: string
+  n: number
+  sent_at: string
+  seq: number
+}
+
+export interface ConversationAnswer {
+  conversation: Conversation
+}
+
+export interface ConversationsAnswer {
+  conversations: Conversation[]
+  /** Cursor of the following page; absent at the end. */
+  next?: string
+}
+
+export interface Creation {
+  /** group: UUIDv7; a repeated create with it is the same group. */
+  client_id?: string
+  /** group: whether newcomers see what came before. */
+  history?: 'all' | 'joined'
+  /** group: the members beside oneself. */
+  member_ids?: string[]
+  /** group: its name. */
+  name?: string
+  type: 'direct' | 'group'
+  /** direct: the other person. */
+  user_id?: string
+}
+
+export interface Credentials {
+  /** Name of the session; the user agent when absent. */
+  device?: string
+  /** Username or e-mail address. */
+  login: string
+  password: string
+}
+
+export interface CursorsAnswer {
+  delivered: Cursor
+  read: Cursor
+  unread: number
+}
+
+export interface CursorsBody {
+  /** A seq (number) or an id (string). */
+  delivered?: number | string
+  /** A seq (number) or an id (string). */
+  read?: number | string
+}
+
+export interface Session {
+  created_at: string
+  /** Whether this request was made in it. */
+  current: boolean
+  expires_at: string
+  id: string
+  last_used_at: string
+  name: string
+}
+
+export interface Member {
+  joined_seq: number
+  role: string
+  user_id: string
+}
+
+export interface MembersAnswer {
+  members: Member[]
+  /** Cursor of the following page; absent at the end. */
+  next?: string
+}
+
+export interface MessageAnswer {
+  message: ChatRecord
+}
+
+export interface PageAnswer {
+  from_seq: number
+  head: Head
+  /** Ascending; edits and deletes are folded into their messages. */
+  messages: ChatRecord[]
+  more_after: boolean
+  more_before: boolean
+  to_seq: number
+}
+
+export interface PeopleAnswer {
+  users: Person[]
+}
+
+export interface Person {
+  created_at: string
+  display_name: string
+  /** One's own only. */
+  email?: string
+  id: string
+  username: string
+}
+
+export interface PersonAnswer {
+  user: Person
+}
+
+export interface Posting {
+  /** UUIDv7 made by the device; only with one can a send be repeated safely. */
+  client_id?: string
+  reply_to?: number
+  text: string
+  type: 'text'
+}
+
+export interface Problem {
+  /** What went wrong, for programs: the stable code shared with the WebSocket. */
+  code: string
+  /** What went wrong, for people. */
+  detail: string
+  /** When to try again, in milliseconds. */
+  retry_after_ms?: number
+  /** Whether the same request may succeed later. */
+  retryable: boolean
+  /** The HTTP status. */
+  status: number
+  /** The status in words. */
+  title: string
+}
+
+export interface Profile {
+  display_name: string
+}
+
+export interface Promotion {
+  role: 'owner' | 'admin' | 'member'
+}
+
+export interface Reader {
+  user_id: string
+}
+
+export interface ReceiptsAnswer {
+  /** Members to whom the message was delivered, by user id. */
+  delivered: Reader[]
+  /** Members who have read it, by user id. */
+  read: Reader[]
+}
+
+export interface Refreshing {
+  refresh_token: string
+}
+
+export interface Registration {
+  /** Name of the session; the user agent when absent. */
+  device?: string
+  email: string
+  password: string
+  /** a-z, 0-9, _, . and -; folded to lower case. */
+  username: string
+}
+
+export interface Revision {
+  client_id?: string
+  text: string
+}
+
+export interface SessionsAnswer {
+  sessions: Session[]
+}
+
+export interface Settings {
+  history?: 'all' | 'joined'
+  name?: string
+}
+
+export interface TicketAnswer {
+  /** Seconds. */
+  expires_in: number
+  /** Opens one WebSocket in place of the access token. */
+  ticket: string
+}
+
+export interface Tokens {
+  access_token: string
+  /** Seconds that the access token lives. */
+  expires_in: number
+  /** Works once; the next answer holds another. */
+  refresh_token: string
+  session: Session
+  user: Person
+}
+
+export interface VersionsAnswer {
+  /** The message and its edits, oldest first. */
+  versions: ChatRecord[]
+}
