@@ -458,6 +458,39 @@ func TestOutboxIsBounded(t *testing.T) {
 	}
 }
 
+// What an application kept of Unsent goes out from its next run: in order, and once although one had arrived.
+func TestUnsentMessagesGoOutFromANewClient(t *testing.T) {
+	s := newFake(t)
+	arrived := make(chan struct{})
+	s.onSend = func(*fakeLink, wire.Frame, wire.MessageSend) verdict {
+		close(arrived)
+		s.onSend = nil
+		return verdict{mute: true}
+	}
+	before, _, stop := connected(t, s, nil)
+	var want []string
+	for i := range 5 {
+		want = append(want, fmt.Sprint("message ", i))
+		mustSend(t, before, s, want[i])
+	}
+	<-arrived
+	_ = stop()
+	after, l, _ := connected(t, s, nil)
+	for _, m := range before.Unsent() {
+		if _, err := after.Do(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want = append(want, "message 5")
+	if _, err := mustSend(t, after, s, want[5]).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, s.texts()); diff != "" {
+		t.Errorf("stored differs from sent:\n%s", diff)
+	}
+	l.shows(t, 7)
+}
+
 func TestClientIDsCarryTheServersTime(t *testing.T) {
 	s := newFake(t)
 	s.ahead = 48 * time.Hour

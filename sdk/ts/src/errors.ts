@@ -1,7 +1,12 @@
-/** The codes of docs/PROTOCOL.md, and network: no answer came, so it is unknown whether anything happened. */
-export type Code =
-  | 'invalid' | 'invalid_text' | 'invalid_client_id' | 'unknown_type' | 'too_large' | 'unauthorized' | 'forbidden'
-  | 'not_found' | 'conflict' | 'rate_limited' | 'unavailable' | 'unknown_outcome' | 'prior_failed' | 'internal' | 'network'
+/** The codes of docs/PROTOCOL.md and whether they may be retried. network is the SDK's own: no answer came. */
+export const codes = {
+  invalid: false, invalid_text: false, invalid_client_id: false, unknown_type: false, too_large: false, unauthorized: false,
+  forbidden: false, not_found: false, conflict: false, rate_limited: true, unavailable: true, unknown_outcome: true,
+  prior_failed: true, internal: false, network: true,
+}
+
+/** Code says what went wrong, for programs. With network and unknown_outcome it is unknown whether anything happened. */
+export type Code = keyof typeof codes
 
 /** ParleyError is a refusal by the server, by REST or by the socket, or a request without an answer. */
 export class ParleyError extends Error {

@@ -1,4 +1,4 @@
-import { ParleyError, type Code } from './errors.js'
+import { codes, ParleyError, type Code } from './errors.js'
 import type { Problem } from './rest-types.js'
 
 const requestTimeoutMs = 15_000
@@ -9,8 +9,6 @@ const codeOfStatus: { [status: number]: Code } = {
   413: 'too_large', 422: 'invalid', 424: 'prior_failed', 429: 'rate_limited', 502: 'unavailable', 503: 'unavailable',
   504: 'unknown_outcome',
 }
-
-const retryableCodes: ReadonlySet<Code> = new Set(['rate_limited', 'unavailable', 'unknown_outcome', 'prior_failed'])
 
 /** Request is one call of REST; path stands below /api/v1/. */
 export interface Request {
@@ -56,7 +54,7 @@ function refusal(response: Response, text: string): ParleyError {
   const p = problemOf(text)
   const hintMs = p.retry_after_ms ?? 1000 * (Number(response.headers.get('Retry-After')) || 0)
   const code = p.code ?? codeOfStatus[status] ?? 'internal'
-  return new ParleyError(code, p.detail || p.title || statusText, p.retryable ?? retryableCodes.has(code), hintMs, status)
+  return new ParleyError(code, p.detail || p.title || statusText, p.retryable ?? codes[code] ?? false, hintMs, status)
 }
 
 /** A proxy answers what it likes. */
