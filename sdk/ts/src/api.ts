@@ -290,7 +290,7 @@ export function browserLogin(key = 'parley-login'): LoginStore {
       return text === null ? undefined : (JSON.parse(text) as Login)
     },
     save: (login) => (login ? localStorage.setItem(key, JSON.stringify(login)) : localStorage.removeItem(key)),
-    exclusively: async (work) => (navigator.locks ? await navigator.locks.request(key, work) : work()),
+    exclusively: async (work) => (globalThis.navigator?.locks ? await navigator.locks.request(key, work) : work()),
   }
 }
 

@@ -98,7 +98,11 @@ export class Dispatcher {
   private async deliverGone(event: GoneEvent): Promise<void> {
     const id = event.conversationId
     if (this.refused.get(id) === 'gone') this.refused.delete(id)
-    await this.settings.positions.delete(id).catch((error: unknown) => this.settings.log('position not deleted', error))
+    try {
+      await this.settings.positions.delete(id)
+    } catch (error) {
+      this.settings.log('position not deleted', error)
+    }
     await this.tell(event)
   }
 
@@ -123,7 +127,11 @@ export class Dispatcher {
   /** moved moves the position after onEvent returned. When it is not stored, a restart shows the records again. */
   private async moved(id: string, seq: number): Promise<void> {
     if (this.ended) return
-    await this.settings.positions.put(id, seq).catch((error: unknown) => this.settings.log('position not stored', error))
+    try {
+      await this.settings.positions.put(id, seq)
+    } catch (error) {
+      this.settings.log('position not stored', error)
+    }
     if (this.settings.autoDelivered) this.state.cursors.advance(id, { delivered: seq })
   }
 

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import test, { after, before } from 'node:test'
-import { Api, memoryLogin, newClientId, ParleyError } from '../src/index.js'
+import { Api, browserLogin, memoryLogin, newClientId, ParleyError, type Fetch } from '../src/index.js'
 import { codes } from '../src/errors.js'
 import { idOf, person, startTalk } from './people.js'
 import { scenario } from './scenario.js'
@@ -35,6 +35,39 @@ scenario('concurrent calls share one refresh', async () => {
   const all = await Promise.all(Array.from({ length: 20 }, () => api.me()))
   assert.equal(new Set(all.map((p) => p.id)).size, 1)
   assert.equal(counted.refreshes, 1)
+})
+
+test('the tabs of a browser share one refresh', async (t) => {
+  const kept = new Map<string, string>()
+  const localStorage = {
+    getItem: (key: string) => kept.get(key) ?? null,
+    setItem: (key: string, value: string) => kept.set(key, value),
+    removeItem: (key: string) => kept.delete(key),
+  }
+  let last: Promise<unknown> = Promise.resolve()
+  const locks = { request: (_: string, work: () => Promise<unknown>) => (last = last.then(work, work)) }
+  const before = Object.getOwnPropertyDescriptors(globalThis)
+  Object.defineProperty(globalThis, 'localStorage', { value: localStorage, configurable: true })
+  Object.defineProperty(globalThis, 'navigator', { value: { locks }, configurable: true })
+  t.after(() => {
+    for (const name of ['localStorage', 'navigator'] as const) {
+      if (before[name]) Object.defineProperty(globalThis, name, before[name])
+      else Reflect.deleteProperty(globalThis, name)
+    }
+  })
+  let refreshes = 0
+  const counted: Fetch = (url, init) => {
+    if (url.endsWith('auth/refresh')) refreshes++
+    return fetch(url, init)
+  }
+  const [one, two] = [1, 2].map(() => new Api({ url: server.url, store: browserLogin(), fetch: counted }))
+  const login = (await person(server.url)).account()
+  assert.ok(one && two && login)
+  one.adopt({ ...login, access_token: 'expired' })
+  await Promise.all([one.me(), two.me(), one.sessions(), two.sessions()])
+  assert.equal(refreshes, 1)
+  await one.logout()
+  assert.equal(two.account(), undefined)
 })
 
 scenario('a token is replaced before it expires', async () => {
