@@ -97,8 +97,10 @@ type Client struct {
 	epoch      uint64 // counts refused fills
 	cursors    map[chat.ConversationID]*ownCursor
 	receipts   map[receiptKey]chat.Seq
-	syncing    bool // a sync is wanted or under way
+	syncing    uint64 // frame of the sync under way, 0: none
 	wantSync   bool
+	syncAfter  time.Time // no sync before it
+	refusals   int       // refused syncs in a row
 	leaving    time.Time // goaway: no new work, reconnect then
 }
 
@@ -379,6 +381,9 @@ func (c *Client) connect(ctx context.Context) (worked bool, err error) {
 	err = c.serve(ctx, conn, token, replace)
 	if unauthorized(err) { // expired or revoked meanwhile: the refresh tells which
 		if _, _, renewal := c.config.Tokens.Renew(ctx, token); renewal != nil {
+			if _, retry := refused(renewal); retry {
+				return true, fmt.Errorf("renew the token: %w", renewal) // nobody said no
+			}
 			return true, errors.Join(renewal, err)
 		}
 		err = errRenewal

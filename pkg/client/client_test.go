@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -192,62 +191,16 @@ func TestCloseCodesDecide(t *testing.T) {
 	}
 }
 
-// renewing gives one more token after the first.
-type renewing struct{ next string }
-
-func (r *renewing) Token(context.Context) (string, time.Time, error) {
-	return r.next, time.Time{}, nil
-}
-
-func (r *renewing) Renew(_ context.Context, old string) (string, time.Time, error) {
-	if old == "second" {
-		return "", time.Time{}, chat.Errorf(chat.Unauthorized, "no more")
-	}
-	r.next = "second"
-	return r.next, time.Time{}, nil
-}
-
-func TestExpiredTokenIsRenewedOnceAndTheConnectionResumes(t *testing.T) {
+func TestARefusedSyncIsAskedForAgain(t *testing.T) {
 	s := newFake(t)
-	s.tokens = []string{"second"}
-	tokens := &renewing{next: "expired"}
-	_, l, stop := connected(t, s, func(c *Config) { c.Tokens = tokens })
-	s.says("seen", false)
-	l.shows(t, 2)
-	s.mu.Lock()
-	s.tokens = nil // revoked
-	s.mu.Unlock()
-	s.closeWith(wire.CloseUnauthorized)
-	l.until(t, "the stop", func(events []Event) bool {
-		last, ok := events[len(events)-1].(State)
-		return ok && last.Phase == Stopped
-	})
-	if err := stop(); chat.KindOf(err) != chat.Unauthorized {
-		t.Errorf("Run ended with %v, want unauthorized", err)
-	}
-}
-
-// aging gives a token that wants to be replaced at once, then one that lasts.
-type aging struct{}
-
-func (aging) Token(context.Context) (string, time.Time, error) {
-	return goodToken, time.Now(), nil
-}
-
-func (aging) Renew(context.Context, string) (string, time.Time, error) {
-	return "younger", time.Time{}, nil
-}
-
-func TestTokenIsReplacedOnTheLivingConnection(t *testing.T) {
-	s := newFake(t)
-	_, l, _ := connected(t, s, func(c *Config) { c.Tokens = aging{} })
-	s.until(t, "the new token", func() bool { return len(s.renewed) > 0 })
-	s.says("still here", false)
+	s.refuseSync = 3
+	s.says("missed", true)
+	_, l, _ := connected(t, s, nil) // the first sync that is answered
 	l.shows(t, 2)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.dials != 1 || s.renewed[0] != "younger" {
-		t.Errorf("%d connections, tokens given in place %v", s.dials, s.renewed)
+	if s.dials != 1 || len(s.syncs) != 4 {
+		t.Errorf("%d connections, %d syncs, want the fourth sync of one connection", s.dials, len(s.syncs))
 	}
 }
 

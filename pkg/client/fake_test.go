@@ -42,7 +42,9 @@ type fakeServer struct {
 	gone    bool
 
 	// onSend decides on a send that is not known yet; nil: commit and answer.
-	onSend func(l *fakeLink, f wire.Frame, m wire.MessageSend) verdict
+	onSend     func(l *fakeLink, f wire.Frame, m wire.MessageSend) verdict
+	refuseSync int // so many syncs are refused
+
 	// refusal refuses a page; nil: answer it.
 	refusal func() *wire.Error
 }
@@ -222,6 +224,10 @@ func (l *fakeLink) handle(f wire.Frame) {
 	case wire.TypeSync:
 		q, _ := wire.DecodeData[wire.Sync](f)
 		s.syncs = append(s.syncs, q)
+		if len(s.syncs) <= s.refuseSync {
+			l.reply(f.ID, wire.TypeError, wire.Error{Code: chat.Unavailable, Message: "later", Retryable: true})
+			return
+		}
 		l.sync(f.ID, q)
 	case wire.TypeMessageRead, wire.TypeMessageDelivered:
 		c, _ := wire.DecodeData[wire.CursorUp](f)

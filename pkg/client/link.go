@@ -83,7 +83,7 @@ func (c *Client) opened(conn *socket.Conn) uint64 {
 	defer c.mu.Unlock()
 	c.connection++
 	c.user, c.offset = conn.Hello().UserID, conn.Offset()
-	c.wantSync, c.syncing = true, false
+	c.wantSync, c.syncing, c.syncAfter, c.refusals = true, 0, time.Time{}, 0
 	c.leaving = time.Time{}
 	return c.connection
 }
@@ -192,7 +192,7 @@ func (l *link) due(ctx context.Context) (frames [][]byte, wait time.Duration, er
 		return nil, 0, err
 	}
 	missed := c.missing(now)
-	if frame := c.syncFrame(); frame != nil {
+	if frame := c.syncFrame(now); frame != nil {
 		frames = append(frames, frame)
 	}
 	var failed []*Pending
@@ -257,7 +257,7 @@ func (c *Client) nextFrame() uint64 {
 
 // missing finds records that waited too long for the one before them: a sync fetches it.
 func (c *Client) missing(now time.Time) []Event {
-	if c.syncing || c.wantSync {
+	if c.syncing != 0 || c.wantSync {
 		return nil
 	}
 	var missed []Event
@@ -275,18 +275,18 @@ func (c *Client) missing(now time.Time) []Event {
 }
 
 // syncFrame asks for what lies above the positions; nil when a sync is not wanted or one is under way.
-func (c *Client) syncFrame() []byte {
-	if !c.wantSync || c.syncing {
+func (c *Client) syncFrame(now time.Time) []byte {
+	if !c.wantSync || c.syncing != 0 || now.Before(c.syncAfter) {
 		return nil
 	}
-	c.wantSync, c.syncing = false, true
+	c.wantSync, c.syncing = false, c.nextFrame()
 	request := wire.Sync{Conversations: map[string]chat.Seq{}}
 	for id, t := range c.timelines {
 		if t.known && len(request.Conversations) < wire.MaxConversations {
 			request.Conversations[string(id)] = t.shown
 		}
 	}
-	frame, err := wire.EncodeFrame(c.nextFrame(), wire.TypeSync, request)
+	frame, err := wire.EncodeFrame(c.syncing, wire.TypeSync, request)
 	if err != nil {
 		c.config.Log.Error("sync not encoded", slog.Any("error", err))
 		return nil

@@ -136,7 +136,7 @@ func (c *Client) failed(ctx context.Context, frame uint64, err error) {
 	c.mu.Lock()
 	l := c.outbox.land(frame)
 	if l == nil {
-		c.syncing = false // the sync failed, or something that needs no answer: asked again when a record misses
+		c.syncRefused(frame, hintOf(err))
 		c.mu.Unlock()
 		c.config.Log.Warn("frame refused", slog.Uint64("frame", frame), slog.Any("error", err))
 		return
@@ -154,6 +154,16 @@ func (c *Client) failed(ctx context.Context, frame uint64, err error) {
 	c.mu.Unlock()
 	c.report(ctx, settled)
 	c.wakeWriter()
+}
+
+// syncRefused asks again for a sync that the server refused; other frames need no answer.
+func (c *Client) syncRefused(frame uint64, hint time.Duration) {
+	if frame == 0 || frame != c.syncing {
+		return
+	}
+	c.wantSync, c.syncing = true, 0
+	c.syncAfter = c.config.Now().Add(c.config.Reconnect.wait(c.refusals, hint))
+	c.refusals++
 }
 
 // synced takes one conversation's part of a sync.
@@ -261,7 +271,7 @@ func (c *Client) forget(id chat.ConversationID) {
 
 func (c *Client) caughtUp(ctx context.Context, connection uint64) {
 	c.mu.Lock()
-	c.syncing = false
+	c.syncing, c.refusals = 0, 0
 	for id, t := range c.timelines {
 		if t.since.IsZero() {
 			continue

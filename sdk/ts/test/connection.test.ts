@@ -74,7 +74,7 @@ scenario('an expired token is renewed once and the connection resumes', async (t
   assert.equal(refreshes, 2)
 })
 
-test('a token that can not be renewed just now is no reason to stop', async (t) => {
+scenario('a token that can not be renewed now is no reason to stop', async (t) => {
   const talk = await startTalk(server.url)
   let away = true
   const api: Backend = {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
 import 'fake-indexeddb/auto'
 import { memoryPositions, openBrowserStore, ParleyError, type Api, type Backend, type ClientFrame, type ServerFrame } from '../src/index.js'
-import { caughtUp, connected, eventually, idOf, startTalk } from './people.js'
+import { caughtUp, connected, device, eventually, idOf, startTalk } from './people.js'
 import { scenario } from './scenario.js'
 import { startServer, type Server } from './server.js'
 
@@ -61,6 +61,23 @@ scenario('a repeated record is shown once', async (t) => {
   await talk.says('once', 'next')
   await d.shows(3)
   assert.equal(d.count('repeated'), 1)
+})
+
+scenario('a refused sync is asked for again', async (t) => {
+  const talk = await startTalk(server.url)
+  await talk.says('missed')
+  const d = device(t, talk.me)
+  let syncs = 0
+  d.faults.outgoing = (frame, socket) => {
+    if (frame.type !== 'sync' || ++syncs > 3) return [frame]
+    const data = { code: 'unavailable', message: 'later', retryable: true }
+    queueMicrotask(() => socket.push({ id: frame.id ?? 0, type: 'error', data }))
+    return []
+  }
+  await caughtUp(d, 1)
+  await d.shows(2)
+  assert.equal(syncs, 4)
+  assert.equal(d.faults.sockets.length, 1)
 })
 
 scenario('resync is followed', async (t) => {
