@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Api, CloseError, ParleyError, StoppedError, type Backend } from '../src/index.js'
 import { caughtUp, connected, device, eventually, startTalk, stopped } from './people.js'
 import { startProxy } from './proxy.js'
@@ -103,7 +102,8 @@ scenario('the token is replaced on the living connection', async (t) => {
     if (frame.type === 'auth') renewed.push(frame.data.token)
     return [frame]
   }
-  await sleep(5_500) // beyond the life of the first
+  const end = talk.me.account()?.expires_at ?? 0
+  await eventually('the end of the first token', () => Date.now() > end + 1_000)
   await talk.says('still here')
   await d.shows(2)
   assert.equal(d.faults.sockets.length, 1)
@@ -115,27 +115,29 @@ scenario('goaway reconnects without losing a send', async (t) => {
   t.after(own.close)
   const talk = await startTalk(own.url)
   const d = await connected(t, talk.me)
-  let goaway = 0
   const texts: string[] = []
   const sent: Promise<unknown>[] = []
   const send = () => {
     texts.push(`during the drain ${texts.length}`)
     sent.push(d.client.send(talk.id, texts.at(-1) ?? '').sent)
   }
-  d.faults.incoming = (frame) => {
-    if (frame.type === 'goaway') goaway++
-    return [frame]
-  }
+  const gone = new Promise<void>((resolve) => {
+    d.faults.incoming = (frame) => {
+      if (frame.type === 'goaway') {
+        send()
+        resolve()
+      }
+      return [frame]
+    }
+  })
   send()
   const stopping = own.stop()
-  for (let i = 0; i < 10; i++) {
-    await sleep(20)
-    send()
-  }
+  await gone
+  send()
   await stopping
+  send()
   await own.start()
   await Promise.all(sent)
-  assert.equal(goaway, 1)
   assert.deepEqual(await talk.texts(), texts)
   await d.shows(1 + texts.length)
 })
@@ -146,11 +148,15 @@ test('silence is noticed', async (t) => {
   t.after(proxy.close)
   let now = Date.now()
   const d = await connected(t, { ...backend(talk.me), url: proxy.url }, { now: () => now })
+  let pings = 0
+  d.faults.outgoing = (frame) => {
+    if (frame.type === 'ping') pings++
+    return [frame]
+  }
   proxy.stall(true)
-  now += 26_000 // a heartbeat: the client pings
-  await eventually('a ping', () => d.faults.sockets.length === 1 && (now += 100) > 0)
-  await sleep(600)
-  now += 31_000 // another one and some grace: nobody answered
+  now += 26_000 // a heartbeat of 25 s: the client pings
+  await eventually('a ping', () => pings === 1)
+  now += 31_000 // another one and the grace of 5 s: nobody answered
   await d.until('the end', () => d.events.some((e) => e.type === 'state' && e.phase === 'waiting'))
   proxy.cut()
   proxy.stall(false)

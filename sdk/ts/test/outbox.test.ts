@@ -189,7 +189,7 @@ test('sends keep order through kill -9 of the server and a broken network', { ti
     () => own.kill().then(own.start),
     async () => {
       proxy.stall(true)
-      await sleep(200)
+      await sleep(200) // how long nothing passes
       proxy.cut()
       proxy.stall(false)
     },
