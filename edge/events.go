@@ -29,13 +29,27 @@ const (
 
 // eventsBody is what a stream or a poll begins with.
 type eventsBody struct {
-	// Sync is a sync frame's data, decoded as one: wire.Sync.
-	Sync jsontext.Value `json:"sync,omitzero"`
+	Sync wire.Sync `json:"sync,omitzero" doc:"A sync frame's data; absent: everything."`
 }
 
 // eventsAnswer is a poll's answer: frames as a WebSocket would have carried them.
 type eventsAnswer struct {
-	Frames []jsontext.Value `json:"frames"`
+	Frames []eventFrame `json:"frames"`
+}
+
+// eventFrame is a frame's JSON.
+type eventFrame jsontext.Value
+
+// MarshalJSONTo writes it as it is.
+func (f eventFrame) MarshalJSONTo(to *jsontext.Encoder) error {
+	return to.WriteValue(jsontext.Value(f))
+}
+
+// Schema describes every frame.
+func (eventFrame) Schema(r huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, Required: []string{"type"}, Properties: map[string]*huma.Schema{
+		"type": {Type: huma.TypeString}, "data": {Type: huma.TypeObject},
+	}}
 }
 
 // EventsInput is a request for events; wait makes it a poll.
@@ -101,7 +115,7 @@ func (r *rest) events(ctx context.Context, operation string, in *EventsInput, bo
 	if !polls {
 		return &huma.StreamResponse{Body: func(ctx huma.Context) { s.stream(ctx, c) }}, nil
 	}
-	p := &poll{answer: eventsAnswer{Frames: []jsontext.Value{}}}
+	p := &poll{answer: eventsAnswer{Frames: []eventFrame{}}}
 	over := time.AfterFunc(wait, func() { p.waited.Store(true); s.flush() })
 	defer over.Stop()
 	within, cancel := context.WithTimeout(ctx, max(wait, leastPoll))
@@ -141,14 +155,11 @@ func (e *Edge) openStream(who auth.Claims, body eventsBody) (*connection, *strea
 	if err := e.Ready(); err != nil {
 		return nil, nil, err
 	}
-	sync := wire.Frame{Type: wire.TypeSync, Data: body.Sync}
-	if len(sync.Data) == 0 {
-		sync.Data = jsontext.Value(`{"conversations":{}}`)
-	}
 	c, s := newConnection(e), &streamed{wake: make(chan struct{}, 1)}
 	c.conn = s
 	c.claims.Store(&who)
-	if _, err := c.newSync(sync); err != nil { // said by HTTP, while that is possible
+	run, err := c.newSync(0, body.Sync)
+	if err != nil { // said by HTTP, while that is possible
 		return nil, nil, err
 	}
 	if !e.enter(c) {
@@ -160,7 +171,7 @@ func (e *Edge) openStream(who auth.Claims, body eventsBody) (*connection, *strea
 		return nil, nil, endedAs(c)
 	}
 	e.metrics.streams.Inc()
-	c.startSync(sync)
+	c.runSync(run)
 	return c, s, nil
 }
 

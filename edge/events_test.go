@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/parley-chat/parley/pkg/chat"
 	"github.com/parley-chat/parley/pkg/wire"
@@ -159,7 +160,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // poll gives the types of the frames that a poll answered, and their text.
 func (w *world) poll(tb testing.TB, u chat.UserID, wait int, body string) (types []string, text string) {
 	tb.Helper()
-	var answer eventsAnswer
+	var answer struct {
+		Frames []jsontext.Value `json:"frames"`
+	}
 	w.call(tb, w.token(u), "POST", fmt.Sprintf("events?wait=%d", wait), body, 200, &answer)
 	for _, raw := range answer.Frames {
 		text += string(raw)

@@ -43,7 +43,11 @@ func FuzzFrame(f *testing.F) {
 			}
 			return
 		case wire.TypeSync:
-			if _, err := c.newSync(fr); err != nil {
+			data, err := wire.DecodeData[wire.Sync](fr)
+			if err == nil {
+				_, err = c.newSync(fr.ID, data)
+			}
+			if err != nil {
 				known(t, err)
 			}
 			return

@@ -28,23 +28,33 @@ type syncRun struct {
 	covered map[chat.ConversationID]chat.Seq
 }
 
-// startSync begins a sync; one at a time per connection.
+// startSync begins the sync that a frame asks for.
 func (c *connection) startSync(f wire.Frame) {
-	run, err := c.newSync(f)
+	data, err := wire.DecodeData[wire.Sync](f)
 	if err != nil {
 		c.refuse(f.ID, err)
 		return
 	}
+	run, err := c.newSync(f.ID, data)
+	if err != nil {
+		c.refuse(f.ID, err)
+		return
+	}
+	c.runSync(run)
+}
+
+// runSync lets a sync go; one at a time per connection.
+func (c *connection) runSync(run *syncRun) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.syncing {
 		limited := chat.Errorf(chat.RateLimited, "a sync is under way")
 		limited.RetryAfter = time.Second
-		c.refuse(f.ID, limited)
+		c.refuse(run.id, limited)
 		return
 	}
 	if c.syncing = c.work(run.do); !c.syncing {
-		c.refuse(f.ID, chat.Errorf(chat.Unavailable, "this node is stopping"))
+		c.refuse(run.id, chat.Errorf(chat.Unavailable, "this node is stopping"))
 		return
 	}
 	if c.early {
@@ -52,11 +62,7 @@ func (c *connection) startSync(f wire.Frame) {
 	}
 }
 
-func (c *connection) newSync(f wire.Frame) (*syncRun, error) {
-	data, err := wire.DecodeData[wire.Sync](f)
-	if err != nil {
-		return nil, err
-	}
+func (c *connection) newSync(id uint64, data wire.Sync) (*syncRun, error) {
 	if len(data.Conversations) > wire.MaxConversations {
 		return nil, chat.Errorf(chat.Invalid, "%d conversations named, at most %d are allowed", len(data.Conversations), wire.MaxConversations)
 	}
@@ -68,7 +74,7 @@ func (c *connection) newSync(f wire.Frame) (*syncRun, error) {
 		return nil, chat.Errorf(chat.Invalid, "limit is 0 to %d", wire.MaxMessages)
 	}
 	return &syncRun{
-		c: c, id: f.ID, user: c.who().UserID, has: data.Conversations, limit: limit,
+		c: c, id: id, user: c.who().UserID, has: data.Conversations, limit: limit,
 		covered: make(map[chat.ConversationID]chat.Seq),
 	}, nil
 }

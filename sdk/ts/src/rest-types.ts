@@ -61,6 +61,14 @@ export interface CursorsBody {
   read?: number | string
 }
 
+export interface EventsAnswer {
+  frames: ChatRecord[]
+}
+
+export interface EventsBody {
+  sync?: ChatRecord
+}
+
 export interface Session {
   created_at: string
   /** Whether this request was made in it. */
