@@ -24,6 +24,7 @@ type audience struct {
 }
 
 func newAudience(s conversation.State) *audience {
+	s.Preferences = nil // no matter who receives what, and of any size
 	a := &audience{state: s}
 	a.refresh()
 	return a
@@ -44,6 +45,7 @@ func (a *audience) behind(seq chat.Seq) bool { return a.state.Head.Seq+1 < seq }
 func (a *audience) receive(r *chat.Record, bucket chat.Bucket) (users []chat.UserID, whole bool) {
 	if r.Seq == a.state.Head.Seq+1 {
 		a.state = conversation.Apply(a.state, *r, bucket)
+		a.state.Preferences = nil
 		if r.Kind == chat.KindCreate || r.Kind == chat.KindMember {
 			a.refresh()
 		}

@@ -6,7 +6,7 @@
 //
 // Worker is the writing half, one per partition. It tells poison (one entry that can never be stored)
 // from an outage (everything waits and is handed again); a placeholder then keeps the seq dense, but never
-// for a record that changes members or settings: the partition stands still there and raises an alarm.
+// for a record that changes members, settings or preferences: the partition stands still there and raises an alarm.
 //
 // History is the reading half. An answer of the partition's owner fixes the head and names what the store
 // may not have yet; that is taken from the log, with its edits and deletes applied to what the store has.

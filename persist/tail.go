@@ -85,7 +85,7 @@ func (s *snapshot) scanOn(ctx context.Context, scan tailScan, to chat.Seq) (*tai
 	scan.changes = slices.Clip(scan.changes)
 	scan.to = to
 	for _, row := range rows {
-		if !row.Kind.Folded() {
+		if row.Kind != chat.KindEdit && row.Kind != chat.KindDelete {
 			continue
 		}
 		r, err := wire.DecodeRecord(row.Raw)

@@ -81,7 +81,7 @@ func (p *poison) Poison() (streamSeq uint64, reason string) { return p.streamSeq
 
 // Handle stores entries, ascending in the log, and moves the position to the last of them. When one of
 // them can never be stored the error names it (Poison), and those before it are stored; when that one
-// changes members or settings the error is permanent but names none, because no placeholder may stand
+// changes members, settings or preferences the error is permanent but names none, because no placeholder may stand
 // for it. Any other error passes: the same entries are handed again.
 func (w *Worker) Handle(ctx context.Context, entries []chat.Entry) error {
 	if len(entries) == 0 {
@@ -182,9 +182,9 @@ func (w *Worker) judge(ctx context.Context, e chat.Entry, fault error) error {
 	return &poison{streamSeq: e.StreamSeq, cause: fault}
 }
 
-// changesState tells which kinds decide who reads what: without them everything after would be wrong.
+// changesState tells which kinds a conversation's state is made of: without them everything after would be wrong.
 func changesState(k chat.RecordKind) bool {
-	return k == chat.KindCreate || k == chat.KindMember || k == chat.KindSettings
+	return k == chat.KindCreate || k == chat.KindMember || k == chat.KindSettings || k == chat.KindPreference
 }
 
 // checkTerms raises the alarm when a former owner's record stands after a newer owner's: the fence did

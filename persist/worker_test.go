@@ -111,12 +111,14 @@ func TestPoisonIsFoundAndItsPlaceKept(t *testing.T) {
 	}
 }
 
-func TestNoPlaceholderStandsForWhoIsAMember(t *testing.T) {
+func TestNoPlaceholderStandsForState(t *testing.T) {
 	l := chatter(5)
 	l.Member(persisttest.Group(0), persisttest.User(1), chat.ActionAdded, "", persisttest.User(2))
 	l.Settings(persisttest.Group(0), persisttest.User(1), "name")
+	l.CreateSelf(persisttest.Self(0), persisttest.User(1))
+	l.Prefer(persisttest.Self(0), persisttest.User(1), persisttest.Group(0), nil, new(true), nil)
 	l.Send(persisttest.Group(0), persisttest.User(1), "after")
-	for _, at := range []int{0, 6, 7} {
+	for _, at := range []int{0, 6, 7, 8, 9} {
 		store, reg := newStore(t), prometheus.NewRegistry()
 		w := persist.NewWorker(persist.Config{Store: store, Reg: reg})
 		err := w.Handle(t.Context(), spoil(l.Entries, at))

@@ -69,6 +69,7 @@ func newMetrics(reg prometheus.Registerer, t jetstream.Token) *metrics {
 	for _, op := range []conversation.Op{
 		conversation.OpCreate, conversation.OpSend, conversation.OpEdit, conversation.OpDelete,
 		conversation.OpAdd, conversation.OpRemove, conversation.OpRole, conversation.OpSettings,
+		conversation.OpPreference,
 	} {
 		m.ok[op] = m.commands.WithLabelValues(string(op), "ok")
 	}

@@ -64,7 +64,7 @@ const (
 	kindMessage
 	kindEdit
 	kindDelete
-	kindStateful // create, member, settings: the record itself is needed to fold it
+	kindStateful // create, member, settings, preference: the record itself is needed to fold it
 )
 
 func codeOf(k chat.RecordKind) kindCode {
@@ -75,7 +75,7 @@ func codeOf(k chat.RecordKind) kindCode {
 		return kindEdit
 	case chat.KindDelete:
 		return kindDelete
-	case chat.KindCreate, chat.KindMember, chat.KindSettings:
+	case chat.KindCreate, chat.KindMember, chat.KindSettings, chat.KindPreference:
 		return kindStateful
 	default:
 		return kindOther

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -137,6 +138,35 @@ func deletes(t *testing.T, s Subject) {
 		if !rows[1].Deleted || !rows[3].Deleted || rows[2].Deleted || rows[2].Edited != 5 {
 			t.Errorf("cut at %d: flags are wrong: %+v", cut, rows)
 		}
+	}
+}
+
+// preferences writes every record of a self conversation by itself, some late or again: what was said last of a
+// conversation stays, with the seq at which it was said.
+func preferences(t *testing.T, s Subject) {
+	ctx := t.Context()
+	l := NewLog()
+	l.CreateSelf(Self(0), User(1))                                         // 1
+	l.Prefer(Self(0), User(1), Group(0), nil, nil, new(true))              // 2
+	l.Prefer(Self(0), User(1), Group(1), new(chat.MutedForever), nil, nil) // 3
+	l.Prefer(Self(0), User(1), Group(0), nil, nil, new(false))             // 4: the default
+	l.Prefer(Self(0), User(1), Group(1), nil, new(true), nil)              // 5
+	want := l.State(Self(0)).Preferences
+	for _, order := range [][]int{{0, 1, 2, 3, 4}, {0, 3, 1, 2, 4}, {0, 2, 4, 3, 1}, {0, 1, 2, 3, 4, 1, 2, 3}} {
+		id := Self(1 + len(must[[]chat.ConversationID](t)(s.Conversations(ctx, "", 100))))
+		for _, at := range order {
+			e := l.Entries[at]
+			e.ConversationID = id
+			e.Raw = e.AppendJSON(nil)
+			if err := s.Write(ctx, 0, persist.Batch{Entries: []chat.Entry{e}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		loaded, err := s.Load(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, fmt.Sprint("preferences written in order ", order), loaded.State.Preferences, want)
 	}
 }
 

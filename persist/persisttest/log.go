@@ -19,6 +19,9 @@ func User(i int) chat.UserID { return chat.UserID("u" + fixed(i)) }
 // Group is the i-th of a fixed series of group conversations.
 func Group(i int) chat.ConversationID { return chat.ConversationID("g" + fixed(i)) }
 
+// Self is the i-th of a fixed series of self conversations.
+func Self(i int) chat.ConversationID { return chat.ConversationID("s" + fixed(i)) }
+
 func fixed(i int) string {
 	const digits = "abcdefghijklmnopqrstuvwxyz234567"
 	b := []byte("aaaaaaaaaaaaaaaaaaaaaaaaaa")
@@ -97,6 +100,21 @@ func (l *Log) Create(id chat.ConversationID, users ...chat.UserID) chat.Entry {
 		r.Members = append(r.Members, chat.MemberEntry{UserID: u, Role: role})
 	}
 	return l.Append(r)
+}
+
+// CreateSelf adds the self conversation of a user.
+func (l *Log) CreateSelf(id chat.ConversationID, user chat.UserID) chat.Entry {
+	return l.Append(chat.Record{
+		ConversationID: id, Kind: chat.KindCreate, SenderID: user, Type: string(chat.Self),
+		Members: []chat.MemberEntry{{UserID: user, Role: chat.RoleMember}},
+	})
+}
+
+// Prefer adds a change of what the user of a self conversation wants of another; nil fields do not change.
+func (l *Log) Prefer(id chat.ConversationID, user chat.UserID, about chat.ConversationID, muted *chat.MutedUntil, archived, pinned *bool) chat.Entry {
+	return l.Append(chat.Record{
+		ConversationID: id, Kind: chat.KindPreference, SenderID: user, About: about, MutedUntil: muted, Archived: archived, Pinned: pinned,
+	})
 }
 
 // Send adds a message.

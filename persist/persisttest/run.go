@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"a failed sync seals nothing", sealFails},
 		{"both marks survive a reopening", sealSurvives},
 		{"a delete empties the message and every edit, in either order", deletes},
+		{"a preference goes by its own seq, also when it is the default again", preferences},
 		{"a client id keeps its first outcome", priors},
 		{"ranges are cut at the end that is asked for", ranges},
 		{"cursors merge by maximum", cursors},
@@ -88,6 +89,12 @@ func sample() *Log {
 	l.Member(Group(0), c, chat.ActionLeft, "", c)
 	l.Append(chat.Record{ConversationID: Group(1), Kind: "pin", SenderID: c, TargetSeq: 2})
 	l.Member(Group(0), a, chat.ActionAdded, "", c)
+	l.CreateSelf(Self(0), a)
+	l.Prefer(Self(0), a, Group(0), new(chat.MutedForever), nil, new(true))
+	l.Send(Self(0), a, Text(5))
+	l.Prefer(Self(0), a, Group(1), nil, new(true), nil)
+	l.Prefer(Self(0), a, Group(0), new(chat.MutedUntilTime(Epoch)), nil, nil)
+	l.Prefer(Self(0), a, Group(1), nil, new(false), nil)
 	return l
 }
 

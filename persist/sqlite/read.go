@@ -19,6 +19,7 @@ type reader struct {
 
 type reads struct {
 	conversation, members, key, heads, list *sql.Stmt
+	preferences                             *sql.Stmt
 	prior, target, next                     *sql.Stmt
 	oldest, newest, versions                *sql.Stmt
 	cursors, cursorsIn, cursorsOf, position *sql.Stmt
@@ -44,6 +45,8 @@ func (r *reader) prepare(ctx context.Context) error {
 		{&s.conversation, `SELECT ` + conversationColumns + conversationFrom + `WHERE c.id = ?`},
 		{&s.members, `SELECT u.id, m.client_time, m.role, m.intervals, m.seq FROM members m JOIN users u ON u.key = m.key & ` + lowMask + `
 			WHERE m.key BETWEEN ?1 << 36 AND (?1 << 36) + ` + lowMask},
+		{&s.preferences, `SELECT about, muted_until, archived, pinned, seq FROM preferences
+			WHERE conversation = ? AND (muted_until <> '' OR archived OR pinned) ORDER BY about`},
 		{&s.key, `SELECT h.conversation, h.seq FROM heads h WHERE h.conversation = ` + keyOf},
 		{&s.heads, `SELECT c.id, h.seq, h.n, h.id FROM json_each(?) j JOIN conversations c ON c.id = j.value
 			JOIN heads h ON h.conversation = c.key`},
@@ -113,6 +116,9 @@ func (r *reader) load(ctx context.Context, id chat.ConversationID) (conversation
 		return conversation.Loaded{}, err
 	}
 	l.State.MemberCount = l.State.Members.Open()
+	if l.State.Preferences, err = r.preferences(ctx, &c); err != nil {
+		return conversation.Loaded{}, err
+	}
 	return l, nil
 }
 

@@ -60,6 +60,9 @@ func scanConversation(row interface{ Scan(...any) error }, c *conversationRow) e
 
 // fold moves the state rows by one record.
 func (w *batchWrite) fold(ctx context.Context, c *conversationRow, r *chat.Record, bucket chat.Bucket) error {
+	if r.Kind == chat.KindPreference {
+		return w.prefer(ctx, c, r, bucket)
+	}
 	users := membersOf(r)
 	if len(users) == 0 {
 		c.state = conversation.Apply(c.state, *r, bucket)
@@ -152,6 +155,9 @@ func (w *batchWrite) flush(ctx context.Context) error {
 				return fmt.Errorf("save member %s: %w", u, err)
 			}
 		}
+	}
+	if err := w.savePreferences(ctx); err != nil {
+		return err
 	}
 	return w.savePeople(ctx, w.people)
 }

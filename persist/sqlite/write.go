@@ -27,6 +27,7 @@ func (s *Store) Write(ctx context.Context, partition int, b persist.Batch) error
 			transaction: t, partition: partition,
 			records: make([]any, 0, s.writer.sql.addRecords.columns*len(b.Entries)),
 			touched: map[*conversationRow]struct{}{}, members: map[*conversationRow]*membersRows{}, people: map[int64]*personRow{},
+			preferences: map[wish]conversation.Preference{},
 		}
 		return w.run(ctx, b)
 	})
@@ -37,17 +38,18 @@ func (s *Store) Write(ctx context.Context, partition int, b persist.Batch) error
 // records many at a time.
 type batchWrite struct {
 	*transaction
-	partition int
-	records   []any // columns of the records not written yet; nothing may read records before they are
-	scratch   []byte
-	touched   map[*conversationRow]struct{}
-	members   map[*conversationRow]*membersRows
-	people    map[int64]*personRow // by key of members
-	stored    int
-	repeated  int
+	partition   int
+	records     []any // columns of the records not written yet; nothing may read records before they are
+	scratch     []byte
+	touched     map[*conversationRow]struct{}
+	members     map[*conversationRow]*membersRows
+	people      map[int64]*personRow             // by key of members
+	preferences map[wish]conversation.Preference // only rows that change
+	stored      int
+	repeated    int
 }
 
-// conversationRow is a row of conversations and its head; of its state, members are left out.
+// conversationRow is a row of conversations and its head; of its state, members and preferences are left out.
 type conversationRow struct {
 	key       int64
 	id        chat.ConversationID

@@ -35,6 +35,7 @@ type writes struct {
 	findRecord, readRecord, emptyRecord                 *sql.Stmt
 	findTarget, setEdited, setPrev, findChain           *sql.Stmt
 	findMember, saveMember                              *sql.Stmt
+	findPreference, savePreference                      *sql.Stmt
 	setApplied, setSealed                               *sql.Stmt
 
 	addRecords, saveHeads, savePeople wide
@@ -68,6 +69,10 @@ func (w *writer) prepare(ctx context.Context) error {
 		{&s.findMember, `SELECT role, intervals, seq FROM members WHERE key = ?`},
 		{&s.saveMember, `INSERT INTO members (key, role, intervals, seq) VALUES (?, ?, ?, ?)
 			ON CONFLICT (key) DO UPDATE SET role = excluded.role, intervals = excluded.intervals, seq = excluded.seq`},
+		{&s.findPreference, `SELECT about, muted_until, archived, pinned, seq FROM preferences WHERE conversation = ? AND about = ?`},
+		{&s.savePreference, `INSERT INTO preferences (conversation, about, muted_until, archived, pinned, seq) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (conversation, about) DO UPDATE SET muted_until = excluded.muted_until, archived = excluded.archived,
+				pinned = excluded.pinned, seq = excluded.seq`},
 		{&s.setApplied, `INSERT INTO positions (partition, applied_generation, applied_stream_seq, applied_id) VALUES (?, ?, ?, ?)
 			ON CONFLICT (partition) DO UPDATE SET applied_generation = excluded.applied_generation,
 				applied_stream_seq = excluded.applied_stream_seq, applied_id = excluded.applied_id

@@ -16,6 +16,8 @@ const (
 	KindDelete   RecordKind = "delete"
 	KindMember   RecordKind = "member"
 	KindSettings RecordKind = "settings"
+	// KindPreference stands in self conversations: what their person wants of one conversation.
+	KindPreference RecordKind = "preference"
 
 	// KindFence marks the filler of a takeover: it belongs to no conversation and no consumer acts on it.
 	KindFence RecordKind = "fence"
@@ -26,8 +28,9 @@ const (
 // Counts reports whether a record of the kind advances n.
 func (k RecordKind) Counts() bool { return k == KindMessage }
 
-// Folded reports whether a history page shows the record in its target instead of by itself.
-func (k RecordKind) Folded() bool { return k == KindEdit || k == KindDelete }
+// Folded reports whether a history page shows the record in what it changed (its target, the conversation
+// that it is about) instead of by itself.
+func (k RecordKind) Folded() bool { return k == KindEdit || k == KindDelete || k == KindPreference }
 
 // Role is a member's standing in a group; in direct conversations everybody is a member.
 type Role string
@@ -90,6 +93,11 @@ type Record struct {
 	Action    Action        `json:"action,omitzero"`     // member
 	UserIDs   []UserID      `json:"user_ids,omitzero"`   // member
 	Role      Role          `json:"role,omitzero"`       // member with action role
+
+	About      ConversationID `json:"about,omitzero"`       // preference
+	MutedUntil *MutedUntil    `json:"muted_until,omitzero"` // preference: "" ends it
+	Archived   *bool          `json:"archived,omitzero"`    // preference
+	Pinned     *bool          `json:"pinned,omitzero"`      // preference
 
 	EditedSeq Seq  `json:"edited_seq,omitzero"` // folded message: its last edit; never in the log
 	Deleted   bool `json:"deleted,omitzero"`    // folded message, or an edit of it: text is ""; never in the log
@@ -176,6 +184,13 @@ func (r *Record) appendBody(b []byte) []byte {
 		b = append(b, ']')
 	}
 	b = appendString(b, "role", string(r.Role))
+	b = appendString(b, "about", string(r.About))
+	if r.MutedUntil != nil {
+		b = append(b, `,"muted_until":`...)
+		b = AppendQuoted(b, string(*r.MutedUntil))
+	}
+	b = appendBool(b, "archived", r.Archived)
+	b = appendBool(b, "pinned", r.Pinned)
 	b = appendSeq(b, "edited_seq", r.EditedSeq)
 	if r.Deleted {
 		b = append(b, `,"deleted":true`...)
@@ -201,6 +216,16 @@ func appendSeq(b []byte, name string, value Seq) []byte {
 	b = append(b, name...)
 	b = append(b, '"', ':')
 	return strconv.AppendUint(b, uint64(value), 10)
+}
+
+func appendBool(b []byte, name string, value *bool) []byte {
+	if value == nil {
+		return b
+	}
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	b = append(b, '"', ':')
+	return strconv.AppendBool(b, *value)
 }
 
 // AppendTime appends t in TimeLayout.

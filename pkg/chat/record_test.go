@@ -65,7 +65,7 @@ func TestNaughtyStringsSurviveByteForByte(t *testing.T) {
 }
 
 func TestRecordsSurvive(t *testing.T) {
-	kinds := []chat.RecordKind{chat.KindCreate, chat.KindMessage, chat.KindEdit, chat.KindDelete, chat.KindMember, chat.KindSettings}
+	kinds := []chat.RecordKind{chat.KindCreate, chat.KindMessage, chat.KindEdit, chat.KindDelete, chat.KindMember, chat.KindSettings, chat.KindPreference}
 	text := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.RuneFrom([]rune{0, 1, 8, 9, 10, 12, 13, 31, '"', '\\', '/', 127, 0x2028, 0xfffd, 0x10ffff, 'a'})))
 	rapid.Check(t, func(t *rapid.T) {
 		r := message(text.Draw(t, "text"))
@@ -84,6 +84,12 @@ func TestRecordsSurvive(t *testing.T) {
 		r.History = rapid.SampledFrom([]chat.HistoryAccess{"", chat.HistoryAll, chat.HistoryJoined}).Draw(t, "history")
 		r.Action = rapid.SampledFrom([]chat.Action{"", chat.ActionAdded, chat.ActionRole}).Draw(t, "action")
 		r.Role = rapid.SampledFrom([]chat.Role{"", chat.RoleAdmin}).Draw(t, "role")
+		if r.Kind == chat.KindPreference {
+			r.About = "daaaaaaaaaaaaaaaaaaaaaaaaaa"
+			until := []chat.MutedUntil{"", chat.MutedForever, chat.MutedUntilTime(time.UnixMilli(1_900_000_000_001))}
+			r.MutedUntil = rapid.Ptr(rapid.SampledFrom(until), true).Draw(t, "muted")
+			r.Archived, r.Pinned = rapid.Ptr(rapid.Bool(), true).Draw(t, "archived"), rapid.Ptr(rapid.Bool(), true).Draw(t, "pinned")
+		}
 		for range rapid.IntRange(0, 3).Draw(t, "members") {
 			r.Members = append(r.Members, chat.MemberEntry{UserID: chat.NewUserID(), Role: chat.RoleMember})
 			r.UserIDs = append(r.UserIDs, chat.NewUserID())
@@ -102,6 +108,63 @@ func TestTheRecordsJSONIsFixed(t *testing.T) {
 		`"type":"text","text":"say \"hi\"\n` + "\u2028" + `\u0001é","reply_to":4}`
 	if diff := cmp.Diff(want, string(r.AppendJSON(nil))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAPreferencesJSONIsFixed(t *testing.T) {
+	r := chat.Record{
+		ConversationID: "saaaaaaaaaaaaaaaaaaaaaaaaaa", Seq: 7, N: 3, ID: chat.MakeID(1_800_000_000_123, 2, 5), Kind: chat.KindPreference,
+		SenderID: "uaaaaaaaaaaaaaaaaaaaaaaaaaa", About: "gaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		MutedUntil: new(chat.MutedUntil("")), Archived: new(false), Pinned: new(true),
+	}
+	want := `{"conversation_id":"saaaaaaaaaaaaaaaaaaaaaaaaaa","seq":7,"n":3,"id":"` + r.ID.String() + `","kind":"preference",` +
+		`"sender_id":"uaaaaaaaaaaaaaaaaaaaaaaaaaa","sent_at":"2027-01-15T08:00:00.123Z",` +
+		`"about":"gaaaaaaaaaaaaaaaaaaaaaaaaaa","muted_until":"","archived":false,"pinned":true}`
+	if diff := cmp.Diff(want, string(r.AppendJSON(nil))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMutedUntil(t *testing.T) {
+	for text, want := range map[string]chat.MutedUntil{
+		"":                               "",
+		"forever":                        chat.MutedForever,
+		"2026-02-01T08:00:00Z":           "2026-02-01T08:00:00.000Z",
+		"2026-02-01T10:30:00.1239+02:30": "2026-02-01T08:00:00.123Z",
+		"2026-02-01T08:00:00.123Z":       "2026-02-01T08:00:00.123Z",
+		"9999-12-31T23:59:59.999Z":       "9999-12-31T23:59:59.999Z",
+		"0001-01-01T00:00:00Z":           "0001-01-01T00:00:00.000Z",
+	} {
+		got, err := chat.ParseMutedUntil(text)
+		if err != nil || got != want {
+			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
+		}
+		if again, err := chat.ParseMutedUntil(string(got)); err != nil || again != got {
+			t.Errorf("%q read again: %q, %v", got, again, err)
+		}
+	}
+	for _, bad := range []string{
+		"Forever", "never", "null", " ", "0", "2026-02-01", "2026-02-01 08:00:00Z", "2026-02-01T08:00:00", "2026-02-30T08:00:00Z",
+		"0000-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "10000-01-01T00:00:00Z",
+	} {
+		if got, err := chat.ParseMutedUntil(bad); chat.KindOf(err) != chat.Invalid {
+			t.Errorf("%q: %q, %v", bad, got, err)
+		}
+	}
+	end := time.UnixMilli(1_900_000_000_001)
+	for _, c := range []struct {
+		until chat.MutedUntil
+		at    time.Time
+		want  bool
+	}{
+		{"", end, false},
+		{chat.MutedForever, end.AddDate(500, 0, 0), true},
+		{chat.MutedUntilTime(end), end.Add(-time.Millisecond), true},
+		{chat.MutedUntilTime(end), end, false},
+	} {
+		if got := c.until.At(c.at); got != c.want {
+			t.Errorf("%q at %s: %v", c.until, c.at, got)
+		}
 	}
 }
 

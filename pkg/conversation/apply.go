@@ -36,10 +36,10 @@ func bucketMonth(t time.Time) chat.Bucket {
 	return chat.Bucket(max(months, 0)) // ids end in the year 2164
 }
 
-// Apply folds a record into a state. Each row (the head, each member, the settings) moves only if the
+// Apply folds a record into a state. Each row (the head, each member or preference, the settings) moves only if the
 // record's seq lies above the row's own: rows of different ages become one state when the log is folded
 // over them in seq order, and a repeat changes nothing. A kind it does not know moves only the head.
-// The state passed in stays as it was; Members is replaced when membership changes, never modified.
+// The state passed in stays as it was; Members and Preferences are replaced when they change, never modified.
 func Apply(s State, r chat.Record, bucket chat.Bucket) State {
 	switch r.Kind {
 	case chat.KindFence:
@@ -50,6 +50,8 @@ func Apply(s State, r chat.Record, bucket chat.Bucket) State {
 		s = applyMember(s, r)
 	case chat.KindSettings:
 		s = applySettings(s, r)
+	case chat.KindPreference:
+		s = applyPreference(s, r)
 	default:
 	}
 	if r.Seq <= s.Head.Seq {

@@ -13,6 +13,7 @@ const (
 	MaxNameRunes    = 64             // Unicode scalar values of a group's name
 	MaxGroupMembers = 500            // open members of a group, unless Limits says otherwise
 	MaxNamed        = 500            // people that one command names; larger groups grow by several
+	MaxPreferences  = 10_000         // conversations of which one person wants something
 	MaxClientAhead  = 24 * time.Hour // how far a client id's time may lie after the server's
 )
 
@@ -51,6 +52,8 @@ func Check(c Command) error {
 		return checkRole(c)
 	case OpSettings:
 		return checkSettings(c)
+	case OpPreference:
+		return checkPreference(c)
 	default:
 		return chat.Errorf(chat.Invalid, "unknown command %q", chat.Clip(string(c.Op)))
 	}

@@ -38,6 +38,8 @@ func Decide(s State, c Command, f Facts, l Limits) (Verdict, error) {
 		return decideRole(s, c)
 	case OpSettings:
 		return decideSettings(s, c)
+	case OpPreference:
+		return decidePreference(s, c)
 	default:
 		return Verdict{}, chat.Errorf(chat.Invalid, "unknown command %q", chat.Clip(string(c.Op)))
 	}

@@ -31,9 +31,32 @@ func BodyHash(key []byte, c Command) chat.Hash {
 	for _, u := range members {
 		b = appendField(b, string(u))
 	}
+	if c.Op == OpPreference { // hashes of the others stand in logs and stores: they stay as they were
+		b = appendPreference(b, c)
+	}
 	mac := hmac.New(sha256.New, key)
 	mac.Write(b)
 	return chat.Hash(mac.Sum(nil)[:len(chat.Hash{})])
+}
+
+func appendPreference(b []byte, c Command) []byte {
+	b = appendField(b, string(c.About))
+	if c.MutedUntil == nil {
+		b = append(b, 0)
+	} else {
+		b = appendField(append(b, 1), string(*c.MutedUntil))
+	}
+	for _, flag := range []*bool{c.Archived, c.Pinned} {
+		switch {
+		case flag == nil:
+			b = append(b, 0)
+		case *flag:
+			b = append(b, 1)
+		default:
+			b = append(b, 2)
+		}
+	}
+	return b
 }
 
 // appendField writes length, then bytes: no two bodies share an encoding.

@@ -199,9 +199,26 @@ func (s *scripted) arguments(c *conversation.Command, at func(int) string, optio
 		c.Op, c.Members = conversation.OpRemove, []chat.UserID{c.Actor}
 	case conversation.OpRole:
 		c.Members, c.Role = s.users(at(3)), chat.Role(at(4))
+	case conversation.OpPreference:
+		s.preference(c, at(3), options)
 	default:
 	}
 	return s.client(c, options["id"])
+}
+
+// preference takes muted= (nothing: the end of it), archived= and pinned= (true or false).
+func (s *scripted) preference(c *conversation.Command, about string, options map[string]string) {
+	c.About = s.conv(about)
+	if text, ok := options["muted"]; ok {
+		c.MutedUntil = new(chat.MutedUntil(text))
+	}
+	flag := func(name string) *bool {
+		if text, ok := options[name]; ok {
+			return new(text == "true")
+		}
+		return nil
+	}
+	c.Archived, c.Pinned = flag("archived"), flag("pinned")
 }
 
 func (s *scripted) client(c *conversation.Command, id string) error {
@@ -316,6 +333,18 @@ func (s *scripted) record(r chat.Record) string {
 	if r.Role != "" {
 		b = fmt.Appendf(b, " role=%s", r.Role)
 	}
+	if r.About != "" {
+		b = fmt.Appendf(b, " about %s", s.names[string(r.About)])
+	}
+	if r.MutedUntil != nil {
+		b = fmt.Appendf(b, " muted=%s", *r.MutedUntil)
+	}
+	if r.Archived != nil {
+		b = fmt.Appendf(b, " archived=%v", *r.Archived)
+	}
+	if r.Pinned != nil {
+		b = fmt.Appendf(b, " pinned=%v", *r.Pinned)
+	}
 	return string(b)
 }
 
@@ -330,7 +359,27 @@ func (s *scripted) show(state conversation.State) []string {
 		rows = append(rows, fmt.Sprintf("  %s %s %s (row %d)", s.names[string(u)], m.Role, intervals(m.Intervals), m.Seq))
 	}
 	slices.Sort(rows)
-	return append(lines, rows...)
+	lines = append(lines, rows...)
+	return append(lines, s.preferences(state.Preferences)...)
+}
+
+func (s *scripted) preferences(all conversation.Preferences) []string {
+	var rows []string
+	for _, p := range all {
+		row := fmt.Appendf(nil, "  of %s:", s.names[string(p.About)])
+		if p.MutedUntil != "" {
+			row = fmt.Appendf(row, " muted=%s", p.MutedUntil)
+		}
+		if p.Archived {
+			row = append(row, " archived"...)
+		}
+		if p.Pinned {
+			row = append(row, " pinned"...)
+		}
+		rows = append(rows, fmt.Sprintf("%s (row %d)", row, p.Seq))
+	}
+	slices.Sort(rows)
+	return rows
 }
 
 func (s *scripted) sees(u chat.UserID, id chat.ConversationID) []string {

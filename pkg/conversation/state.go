@@ -33,6 +33,7 @@ type State struct {
 	BucketCount int // records in Bucket so far
 	Members     Members
 	MemberCount int // open members
+	Preferences Preferences
 }
 
 // Outcome is what a command gave: the answer to its sender, now and to every repeat.
@@ -63,6 +64,8 @@ const (
 	OpRemove   Op = "remove" // of oneself: leave
 	OpRole     Op = "role"
 	OpSettings Op = "settings"
+
+	OpPreference Op = "preference"
 )
 
 // Command is a wish, checked in form by whoever made it from a request (Check), decided at the head.
@@ -82,6 +85,11 @@ type Command struct {
 	History   chat.HistoryAccess `json:"history,omitzero"`    // create, settings
 	Members   []chat.UserID      `json:"members,omitzero"`    // create (without the actor), add, remove and role (one)
 	Role      chat.Role          `json:"role,omitzero"`       // role
+
+	About      chat.ConversationID `json:"about,omitzero"`       // preference
+	MutedUntil *chat.MutedUntil    `json:"muted_until,omitzero"` // preference
+	Archived   *bool               `json:"archived,omitzero"`    // preference
+	Pinned     *bool               `json:"pinned,omitzero"`      // preference
 }
 
 // Facts are what Decide may need beside the state. The shell looks them up when Decide asks.

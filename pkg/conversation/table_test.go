@@ -70,6 +70,26 @@ func TestBodyHashCoversTheBodyAndNothingElse(t *testing.T) {
 		}
 		seen[h] = what
 	}
+	seen = map[chat.Hash]string{}
+	for what, change := range map[string]func(*conversation.Command){
+		"preference":       func(*conversation.Command) {},
+		"about":            func(c *conversation.Command) { c.About = conv("g2") },
+		"muted":            func(c *conversation.Command) { c.MutedUntil = new(chat.MutedForever) },
+		"not muted":        func(c *conversation.Command) { c.MutedUntil = new(chat.MutedUntil("")) },
+		"archived":         func(c *conversation.Command) { c.Archived = new(true) },
+		"not archived":     func(c *conversation.Command) { c.Archived = new(false) },
+		"pinned":           func(c *conversation.Command) { c.Pinned = new(true) },
+		"not pinned":       func(c *conversation.Command) { c.Pinned = new(false) },
+		"archived, pinned": func(c *conversation.Command) { c.Archived, c.Pinned = new(true), new(true) },
+	} {
+		c := conversation.Command{Op: conversation.OpPreference, ConversationID: conv("s1"), Actor: user("alice"), About: conv("g1")}
+		change(&c)
+		h := conversation.BodyHash(key, c)
+		if other, ok := seen[h]; ok {
+			t.Errorf("%s hashes as %s", what, other)
+		}
+		seen[h] = what
+	}
 	for what, change := range map[string]func(*conversation.Command){
 		"client id":    func(c *conversation.Command) { c.ClientID = clientID(5, 5) },
 		"actor":        func(c *conversation.Command) { c.Actor = user("bob") },

@@ -167,6 +167,39 @@ func TestRecordsAreReadStrictly(t *testing.T) {
 	}
 }
 
+func TestPreferencesAreReadStrictly(t *testing.T) {
+	good := `{"conversation_id":"saaaaaaaaaaaaaaaaaaaaaaaaaa","seq":2,"n":0,"id":"77","kind":"preference","sender_id":"u","about":"gaaaaaaaaaaaaaaaaaaaaaaaaaa","muted_until":"forever","pinned":false,"later":1}`
+	r, err := wire.DecodeRecord([]byte(good))
+	if err != nil || r.About != "gaaaaaaaaaaaaaaaaaaaaaaaaaa" || *r.MutedUntil != chat.MutedForever || r.Archived != nil || *r.Pinned {
+		t.Fatalf("%+v %v", r, err)
+	}
+	for name, change := range map[string][2]string{
+		"no conversation":        {`"about":"gaaaaaaaaaaaaaaaaaaaaaaaaaa",`, ``},
+		"malformed conversation": {`"about":"gaaaaaaaaaaaaaaaaaaaaaaaaaa"`, `"about":"g*"`},
+		"conversation as number": {`"about":"gaaaaaaaaaaaaaaaaaaaaaaaaaa"`, `"about":7`},
+		"no time":                {`"forever"`, `"tomorrow"`},
+		"time as number":         {`"forever"`, `1`},
+		"flag as text":           {`"pinned":false`, `"pinned":"false"`},
+	} {
+		if _, err := wire.DecodeRecord([]byte(strings.Replace(good, change[0], change[1], 1))); err == nil {
+			t.Errorf("%s passes", name)
+		}
+	}
+	for name, change := range map[string][2]string{
+		"another kind":          {`"preference"`, `"reminder"`},
+		"a field of later days": {`"muted_until":"forever","pinned":false`, `"colour":"red"`},
+		"the end of a mute":     {`"forever"`, `""`},
+	} {
+		text := strings.Replace(good, change[0], change[1], 1)
+		if name == "another kind" {
+			text = strings.Replace(text, `"forever"`, `"tomorrow"`, 1)
+		}
+		if _, err := wire.DecodeRecord([]byte(text)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestErrorsShowTheTable(t *testing.T) {
 	for _, k := range chat.Kinds() {
 		got := wire.ErrorOf(chat.Errorf(k, "why"))

@@ -89,6 +89,7 @@ func FuzzHop(f *testing.F) {
 func FuzzRecord(f *testing.F) {
 	r := chat.Record{ConversationID: "gaaaaaaaaaaaaaaaaaaaaaaaaaa", Seq: 2, N: 1, ID: 99, Kind: chat.KindMessage, SenderID: "uaaaaaaaaaaaaaaaaaaaaaaaaaa", Type: "text", Text: "hi\n\"\\\x00"}
 	f.Add(r.AppendJSON(nil))
+	f.Add([]byte(`{"kind":"preference","about":"daaaaaaaaaaaaaaaaaaaaaaaaaa","muted_until":"2026-02-01T08:00:00.000Z","archived":true}`))
 	f.Add([]byte(`{"kind":"edit","text":"\ud83d\ude00","target_seq":1}`))
 	f.Add([]byte(`{"kind":"message","text":"\ud83d"}`))
 	f.Add([]byte(`{"id":1,"type":"x","data":` + strings.Repeat("[", 20) + strings.Repeat("]", 20) + `}`))
