@@ -98,6 +98,7 @@ func (e *Edge) newREST(mux *http.ServeMux) *rest {
 	r.authOperations()
 	r.peopleOperations()
 	r.conversationOperations()
+	r.preferenceOperations()
 	r.memberOperations()
 	r.messageOperations()
 	r.eventOperations()

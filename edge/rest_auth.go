@@ -20,6 +20,8 @@ type Person struct {
 	DisplayName string      `json:"display_name"`
 	CreatedAt   string      `json:"created_at" format:"date-time"`
 	Email       string      `json:"email,omitzero" doc:"One's own only."`
+
+	SelfConversationID chat.ConversationID `json:"self_conversation_id,omitzero" doc:"In users/me: one's conversation with oneself, made or not."`
 }
 
 func personOf(u directory.User) Person {

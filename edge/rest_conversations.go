@@ -10,7 +10,7 @@ import (
 )
 
 type creation struct {
-	Type      chat.Type          `json:"type" enum:"direct,group"`
+	Type      chat.Type          `json:"type" enum:"direct,group,self"`
 	UserID    string             `json:"user_id,omitzero" doc:"direct: the other person."`
 	Name      *string            `json:"name,omitzero" maxLength:"64" doc:"group: its name."`
 	MemberIDs []string           `json:"member_ids,omitzero" doc:"group: the members beside oneself."`
@@ -46,11 +46,12 @@ func (r *rest) conversationOperations() {
 		})
 	handle(r, spec{method: http.MethodGet, path: "conversations", id: "list-conversations", tag: "conversations", summary: "One's conversations by last activity"},
 		func(ctx context.Context, in *struct {
-			Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"100"`
-			Cursor string `query:"cursor" doc:"next of the page before."`
+			Limit    int    `query:"limit" default:"50" minimum:"1" maximum:"100"`
+			Cursor   string `query:"cursor" doc:"next of the page before."`
+			Archived string `query:"archived" enum:"true,false" doc:"Only those that are, or are not; absent: all."`
 		},
 		) (conversationsAnswer, error) {
-			return r.edge.listConversations(ctx, claimsOf(ctx).UserID, in.Limit, in.Cursor)
+			return r.edge.listConversations(ctx, claimsOf(ctx).UserID, in.Limit, in.Cursor, in.Archived)
 		})
 	handle(r, spec{method: http.MethodGet, path: "conversations/{id}", id: "get-conversation", tag: "conversations", summary: "One conversation"},
 		func(ctx context.Context, in *ConversationPath) (conversationAnswer, error) {
@@ -117,6 +118,8 @@ func (e *Edge) creationOf(ctx context.Context, actor chat.UserID, in creation) (
 			return cmd, err
 		}
 		cmd.ConversationID = chat.GroupID(e.config.KeyConversations, actor, cmd.ClientID)
+	case chat.Self:
+		cmd.ConversationID = e.selfID(actor)
 	default:
 		return cmd, chat.Errorf(chat.UnknownType, "conversation type %q is unknown", chat.Clip(string(in.Type)))
 	}
@@ -157,12 +160,19 @@ func (e *Edge) show(ctx context.Context, id chat.ConversationID, user chat.UserI
 	if err != nil {
 		return conversationAnswer{}, unavailable(err, "cursors in", id)
 	}
-	shape, err := e.shapeWithLast(ctx, a, user, stored[id])
+	wanted := a.State.Preferences
+	if a.State.Type != chat.Self {
+		if wanted, err = e.preferencesOf(ctx, user); err != nil {
+			return conversationAnswer{}, err
+		}
+	}
+	shape, err := e.shapeWithLast(ctx, a, user, stored[id], wanted)
 	return conversationAnswer{shape}, err
 }
 
-func (e *Edge) shapeWithLast(ctx context.Context, a conversation.Answer, user chat.UserID, stored chat.Cursors) (wire.Conversation, error) {
+func (e *Edge) shapeWithLast(ctx context.Context, a conversation.Answer, user chat.UserID, stored chat.Cursors, wanted conversation.Preferences) (wire.Conversation, error) {
 	shape := shapeOf(a, user, a.CursorsOf(user, stored))
+	e.prefer(&shape, wanted)
 	last, err := e.deps.History.LastMessage(ctx, a, a.State.Visible(user))
 	if err != nil {
 		return shape, unavailable(err, "last message of", a.State.ID)

@@ -18,7 +18,8 @@ const asksAtOnce = 16 // of one list
 
 // listConversations orders by the heads' ids, newest first. The cursor is the last head shown, so a
 // conversation that moves up between two pages is not missed but seen again at the next look at the first.
-func (e *Edge) listConversations(ctx context.Context, user chat.UserID, limit int, cursor string) (conversationsAnswer, error) {
+// archived is "true", "false" or "" for all.
+func (e *Edge) listConversations(ctx context.Context, user chat.UserID, limit int, cursor, archived string) (conversationsAnswer, error) {
 	below, err := parseListCursor(cursor)
 	if err != nil {
 		return conversationsAnswer{}, err
@@ -27,30 +28,31 @@ func (e *Edge) listConversations(ctx context.Context, user chat.UserID, limit in
 	if err != nil {
 		return conversationsAnswer{}, err
 	}
-	answers, err := e.answersBelow(ctx, user, ids, below)
+	answers, err := e.askAll(ctx, user, ids)
 	if err != nil {
 		return conversationsAnswer{}, err
+	}
+	wanted := preferencesIn(answers)
+	answers = newestBelow(answers, user, below)
+	if archived != "" {
+		answers = slices.DeleteFunc(answers, func(a conversation.Answer) bool { return wanted.Of(a.State.ID).Archived != (archived == "true") })
 	}
 	out := conversationsAnswer{}
 	if len(answers) > limit {
 		answers = answers[:limit]
 		out.Next = listCursor(answers[limit-1].State.Head.ID)
 	}
-	out.Conversations, err = e.shapes(ctx, user, answers)
+	out.Conversations, err = e.shapes(ctx, user, answers, wanted)
 	return out, err
 }
 
-// answersBelow asks for every conversation and keeps those the user is in, newest head first.
-func (e *Edge) answersBelow(ctx context.Context, user chat.UserID, ids []chat.ConversationID, below chat.ID) ([]conversation.Answer, error) {
-	answers, err := e.askAll(ctx, user, ids)
-	if err != nil {
-		return nil, err
-	}
+// newestBelow keeps the conversations that the user is in, newest head first.
+func newestBelow(answers []conversation.Answer, user chat.UserID, below chat.ID) []conversation.Answer {
 	answers = slices.DeleteFunc(answers, func(a conversation.Answer) bool {
 		return !a.State.IsMember(user) || below != 0 && a.State.Head.ID >= below
 	})
 	slices.SortFunc(answers, func(a, b conversation.Answer) int { return cmp.Compare(b.State.Head.ID, a.State.Head.ID) })
-	return answers, nil
+	return answers
 }
 
 // askAll asks for conversations, some at once. What the user may not see has the zero answer: the projection
@@ -72,7 +74,7 @@ func (e *Edge) askAll(ctx context.Context, user chat.UserID, ids []chat.Conversa
 	return answers, g.Wait()
 }
 
-func (e *Edge) shapes(ctx context.Context, user chat.UserID, answers []conversation.Answer) ([]wire.Conversation, error) {
+func (e *Edge) shapes(ctx context.Context, user chat.UserID, answers []conversation.Answer, wanted conversation.Preferences) ([]wire.Conversation, error) {
 	ids := make([]chat.ConversationID, len(answers))
 	for i := range answers {
 		ids[i] = answers[i].State.ID
@@ -86,7 +88,7 @@ func (e *Edge) shapes(ctx context.Context, user chat.UserID, answers []conversat
 	g.SetLimit(asksAtOnce)
 	for i := range answers {
 		g.Go(func() (err error) {
-			shapes[i], err = e.shapeWithLast(inside, answers[i], user, stored[ids[i]])
+			shapes[i], err = e.shapeWithLast(inside, answers[i], user, stored[ids[i]], wanted)
 			return err
 		})
 	}

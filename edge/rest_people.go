@@ -88,7 +88,7 @@ func (r *rest) peopleOperations() {
 func (r *rest) me(ctx context.Context) (personAnswer, error) {
 	a, err := r.edge.deps.Directory.Account(ctx, claimsOf(ctx).UserID)
 	p := personOf(a.User)
-	p.Email = a.Email
+	p.Email, p.SelfConversationID = a.Email, r.edge.selfID(a.ID)
 	return personAnswer{p}, err
 }
 

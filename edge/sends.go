@@ -230,8 +230,20 @@ func (c *connection) submit(p pendingSend) (conversation.Outcome, error) {
 	return c.edge.submit(ctx, p.command)
 }
 
-// submit commits a command. Only ctx's end makes the outcome unknown.
+// submit commits a command; the first that one writes to oneself makes that conversation before.
 func (e *Edge) submit(ctx context.Context, cmd conversation.Command) (conversation.Outcome, error) {
+	outcome, err := e.try(ctx, cmd)
+	if chat.KindOf(err) != chat.NotFound || !e.writesToSelf(cmd) {
+		return outcome, err
+	}
+	if err := e.createSelf(ctx, cmd.Actor); err != nil {
+		return conversation.Outcome{}, err
+	}
+	return e.try(ctx, cmd)
+}
+
+// try commits a command. Only ctx's end makes the outcome unknown.
+func (e *Edge) try(ctx context.Context, cmd conversation.Command) (conversation.Outcome, error) {
 	outcome, err := e.deps.Partitions.Submit(ctx, cmd)
 	if err == nil {
 		return outcome, nil

@@ -26,6 +26,7 @@ type syncRun struct {
 	has     map[string]chat.Seq // what the client said it has
 	limit   int
 	covered map[chat.ConversationID]chat.Seq
+	wanted  conversation.Preferences // as of the self conversation's part of the answer
 }
 
 // startSync begins the sync that a frame asks for.
@@ -123,6 +124,7 @@ func (r *syncRun) answer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ids = r.selfFirst(ids)
 	for batch := range slices.Chunk(ids, syncBatch) {
 		stored, err := e.deps.Cursors.Of(ctx, r.user, batch)
 		if err != nil {
@@ -131,6 +133,9 @@ func (r *syncRun) answer(ctx context.Context) error {
 		answers, err := e.askAll(ctx, r.user, batch)
 		if err != nil {
 			return err
+		}
+		if first := answers[0].State; first.Type == chat.Self {
+			r.wanted = first.Preferences
 		}
 		for i, id := range batch {
 			if err := r.one(ctx, id, answers[i], stored[id]); err != nil {
@@ -158,6 +163,17 @@ func (r *syncRun) withNamed(ctx context.Context, ids []chat.ConversationID) ([]c
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids), nil
+}
+
+// selfFirst puts one's own conversation, if there is one, before the others (ids ascend). What it says of them up
+// to its head is in their shapes; later changes come live, as records.
+func (r *syncRun) selfFirst(ids []chat.ConversationID) []chat.ConversationID {
+	self := r.c.edge.selfID(r.user)
+	i, found := slices.BinarySearch(ids, self)
+	if !found {
+		return ids
+	}
+	return slices.Insert(slices.Delete(ids, i, i+1), 0, self)
 }
 
 // one answers for one conversation: its records, or that it is gone, or nothing when the client never had it.
@@ -196,6 +212,7 @@ func (r *syncRun) records(ctx context.Context, a conversation.Answer, stored cha
 		return wire.SyncRecords{}, err
 	}
 	shape := shapeOf(a, r.user, a.CursorsOf(r.user, stored))
+	e.prefer(&shape, r.wanted)
 	out := wire.SyncRecords{
 		ConversationID: a.State.ID, Records: make([]jsontext.Value, len(read.Records)), Head: shape.Head, Read: shape.Read,
 		Unread: shape.Unread, JoinedSeq: shape.JoinedSeq, Conversation: shape,

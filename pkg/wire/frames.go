@@ -202,5 +202,8 @@ type Conversation struct {
 	Read        chat.Cursor         `json:"read"`
 	Delivered   chat.Cursor         `json:"delivered"`
 	Unread      uint64              `json:"unread"`
+	MutedUntil  chat.MutedUntil     `json:"muted_until,omitzero"`
+	Archived    bool                `json:"archived,omitzero"`
+	Pinned      bool                `json:"pinned,omitzero"`
 	LastMessage jsontext.Value      `json:"last_message,omitzero"`
 }
