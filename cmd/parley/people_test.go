@@ -44,6 +44,7 @@ type device struct {
 
 	mu      sync.Mutex
 	shown   []chat.Record
+	marks   map[chat.ConversationID]mark
 	changed chan struct{} // closed and replaced at each event
 	caught  int
 }
@@ -51,7 +52,7 @@ type device struct {
 // connect runs a device until the test ends.
 func connect(t testing.TB, p *process, api *client.API, name string, slow time.Duration) *device {
 	t.Helper()
-	d := &device{name: name, slow: slow, changed: make(chan struct{})}
+	d := &device{name: name, slow: slow, marks: map[chat.ConversationID]mark{}, changed: make(chan struct{})}
 	c, err := client.New(client.Config{
 		URL: p.api, Tokens: api, History: api, OnEvent: d.event,
 		Reconnect: client.Backoff{Base: 50 * time.Millisecond, Cap: time.Second},
@@ -79,6 +80,10 @@ func (d *device) event(e client.Event) {
 	switch e := e.(type) {
 	case client.MessageReceived:
 		d.shown = append(d.shown, e.Record)
+	case client.RecordReceived:
+		d.mark(e.Record)
+	case client.Synced:
+		d.marks[e.Conversation.ID] = markOf(e.Conversation)
 	case client.CaughtUp:
 		d.caught++
 	}
@@ -145,7 +150,12 @@ func texts(records []chat.Record) []string {
 // post sends a raw body, so that a test decides every byte of it.
 func post(t testing.TB, api *client.API, url string, body []byte) (int, []byte) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	return do(t, api, http.MethodPost, url, body)
+}
+
+func do(t testing.TB, api *client.API, method, url string, body []byte) (int, []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ type User struct {
 	DisplayName string      `json:"display_name,omitzero"`
 	Email       string      `json:"email,omitzero"` // one's own only
 	CreatedAt   time.Time   `json:"created_at,omitzero"`
+
+	SelfConversationID chat.ConversationID `json:"self_conversation_id,omitzero"` // one's own only, by Me
 }
 
 // Session is one login on one device.

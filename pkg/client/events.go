@@ -27,8 +27,9 @@ type MessageReceived struct {
 	Source Source
 }
 
-// RecordReceived shows a record of another kind: create, edit, delete, member, settings, or one that this
-// version does not know.
+// RecordReceived shows a record of another kind: create, edit, delete, member, settings, preference, or one that
+// this version does not know. A preference is of one's self conversation and changes what is shown of Record.About:
+// of its MutedUntil, Archived and Pinned those that are not nil. SourceFill shows none: Synced tells what holds.
 type RecordReceived struct {
 	Record chat.Record
 	Source Source

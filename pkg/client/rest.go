@@ -186,7 +186,14 @@ func (a *API) Conversation(ctx context.Context, id chat.ConversationID) (wire.Co
 // Conversations is a page of one's conversations, by last activity. next is the cursor of the following page,
 // empty at the end; limit 0 is the server's default of 50.
 func (a *API) Conversations(ctx context.Context, limit int, cursor string) (page []wire.Conversation, next string, err error) {
+	return a.conversations(ctx, limit, cursor, nil)
+}
+
+func (a *API) conversations(ctx context.Context, limit int, cursor string, archived *bool) (page []wire.Conversation, next string, err error) {
 	v := url.Values{}
+	if archived != nil {
+		v.Set("archived", strconv.FormatBool(*archived))
+	}
 	if limit > 0 {
 		v.Set("limit", strconv.Itoa(limit))
 	}
