@@ -358,10 +358,16 @@ func TestAnEntryIsCondemnedOnce(t *testing.T) {
 }
 
 func TestAStateRecordThatCanNotBeReadEndsTheLoop(t *testing.T) {
+	for _, kind := range []chat.RecordKind{chat.KindCreate, chat.KindMember, chat.KindSettings, chat.KindPreference} {
+		t.Run(string(kind), func(t *testing.T) { unreadable(t, kind) })
+	}
+}
+
+func unreadable(t *testing.T, kind chat.RecordKind) {
 	w := newWorld(t)
 	w.fill(3, 1)
 	member := w.message(conversationID(0), "")
-	member.Kind = chat.KindMember
+	member.Kind = kind
 	spoiled := EncodeEntry(w.token, member)
 	spoiled.Data = []byte("{")
 	w.publish(spoiled)

@@ -185,7 +185,7 @@ func (r *reference) stretch(seq chat.Seq) (low, high chat.Seq) {
 
 func (r *reference) item(seq chat.Seq) bool {
 	k := r.records[seq-1].Kind
-	return k != chat.KindEdit && k != chat.KindDelete
+	return k != chat.KindEdit && k != chat.KindDelete && k != chat.KindPreference
 }
 
 func (r *reference) folded(seq chat.Seq) string {

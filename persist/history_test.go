@@ -28,8 +28,11 @@ type scene struct {
 
 func drawScene(t *rapid.T) *scene {
 	l := persisttest.RandomLog(t, 120)
-	id := persisttest.Group(0)
-	count := rapid.IntRange(1, len(l.Entries)).Draw(t, "entries in the answer")
+	id, created := persisttest.Group(0), 1
+	if rapid.IntRange(0, 4).Draw(t, "which") == 0 {
+		id, created = persisttest.Self(0), 4 // half of it is preferences
+	}
+	count := rapid.IntRange(created, len(l.Entries)).Draw(t, "entries in the answer")
 	applied := rapid.IntRange(0, count).Draw(t, "applied when answered")
 	stored := rapid.IntRange(applied, len(l.Entries)).Draw(t, "stored when read")
 	log := &fakeLog{entries: l.Entries, trimmed: uint64(rapid.IntRange(0, stored).Draw(t, "trimmed"))}

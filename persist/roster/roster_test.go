@@ -168,11 +168,12 @@ func TestListsFollowTheLog(t *testing.T) {
 		{Op: conversation.OpSend, ConversationID: group, Actor: alice, ClientID: chat.NewClientID(begin), Type: chat.MessageText, Text: "hello"},
 		{Op: conversation.OpRemove, ConversationID: group, Actor: bob, Members: []chat.UserID{bob}},
 		{Op: conversation.OpAdd, ConversationID: group, Actor: alice, Members: []chat.UserID{carol}},
+		{Op: conversation.OpPreference, ConversationID: self, Actor: alice, About: group, Pinned: new(true), MutedUntil: new(chat.MutedForever)},
 	} {
 		p.do(c)
 	}
 	p.fence()
-	if len(p.entries) != 12 {
+	if len(p.entries) != 13 {
 		t.Fatalf("the rules refused something: %d entries", len(p.entries))
 	}
 	for i := range p.entries {
