@@ -228,3 +228,37 @@ func TestPreferencesAreRefusedOverREST(t *testing.T) {
 		t.Errorf("a message to somebody else's self: %v", err)
 	}
 }
+
+// TestNotesToOneself has both devices of a person write the first note at once: there is one conversation, and both
+// show both notes in one order.
+func TestNotesToOneself(t *testing.T) {
+	p := serve(t)
+	alice := register(t, p, "alice")
+	me, err := alice.Me(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	phone, desk := connect(t, p, alice, "phone", 0), connect(t, p, login(t, p, "alice"), "desk", 0)
+	var sent []*client.Pending
+	for i, d := range []*device{phone, desk, phone, desk} {
+		note, err := d.Send(me.SelfConversationID, fmt.Sprint("note ", i), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent = append(sent, note)
+	}
+	for _, note := range sent {
+		if _, err := note.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	complete := func(shown []chat.Record) bool { return len(texts(shown)) == len(sent) }
+	want := texts(history(t, alice, me.SelfConversationID))
+	for _, d := range []*device{phone, desk} {
+		same(t, d.name, want, texts(d.waitFor(t, "every note", 30*time.Second, complete)))
+	}
+	list, _, err := alice.Conversations(t.Context(), 0, "")
+	if err != nil || len(list) != 1 || list[0].ID != me.SelfConversationID || list[0].Unread != 0 || list[0].Head.Seq != 5 {
+		t.Errorf("list %+v, %v", list, err)
+	}
+}

@@ -183,7 +183,9 @@ func outcomeOf(e *chat.Entry) conversation.Outcome {
 
 // admit refuses new content while the log or the tail is full. What takes away (deletes, removals) passes.
 func (o *owner) admit(kind chat.RecordKind) error {
-	if kind != chat.KindMessage && kind != chat.KindEdit && kind != chat.KindCreate {
+	switch kind {
+	case chat.KindMessage, chat.KindEdit, chat.KindCreate, chat.KindPreference:
+	default:
 		return nil
 	}
 	if o.full {

@@ -215,6 +215,7 @@ func TestAFullLogRefusesNewContentOnly(t *testing.T) {
 	s := w.start(c)
 	id := groupID(1)
 	s.do(w.create(id, user(0), user(1)))
+	s.do(hashed(conversation.Command{Op: conversation.OpCreate, ConversationID: chat.SelfID(key, user(0)), Actor: user(0)}))
 	sent := 0
 	var err error
 	for ; err == nil && sent < 200; sent++ {
@@ -232,6 +233,7 @@ func TestAFullLogRefusesNewContentOnly(t *testing.T) {
 	}
 	s.refused(w.edit(id, user(0), 2, "edit"), chat.Unavailable)
 	s.refused(w.create(groupID(2), user(0)), chat.Unavailable)
+	s.refused(prefer(id, nil, nil, new(true)), chat.Unavailable)
 	s.do(w.delete(id, user(0), 2))
 	s.do(w.remove(id, user(0), user(1)))
 	// Trimmed, it takes sends again once the broker was asked.
