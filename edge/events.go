@@ -47,9 +47,14 @@ func (f eventFrame) MarshalJSONTo(to *jsontext.Encoder) error {
 
 // Schema describes every frame.
 func (eventFrame) Schema(r huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeObject, Required: []string{"type"}, Properties: map[string]*huma.Schema{
-		"type": {Type: huma.TypeString}, "data": {Type: huma.TypeObject},
-	}}
+	return r.Schema(reflect.TypeFor[Frame](), true, "")
+}
+
+// Frame documents a frame.
+type Frame struct {
+	ID   uint64         `json:"id,omitzero" doc:"Of the frame that this answers."`
+	Type string         `json:"type"`
+	Data map[string]any `json:"data,omitzero"`
 }
 
 // EventsInput is a request for events; wait makes it a poll.

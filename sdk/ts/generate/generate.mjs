@@ -23,10 +23,12 @@ function typeOf(schema) {
   switch (schema.type) {
     case 'string': return 'string'
     case 'boolean': return 'boolean'
+    case 'null': return 'null'
     case 'integer': case 'number': return 'number'
     case 'array': return schema.items.oneOf || schema.items.enum ? `(${typeOf(schema.items)})[]` : `${typeOf(schema.items)}[]`
     case 'object': return mapOf(schema)
   }
+  if (Object.keys(schema).length === 0) return 'unknown'
   throw new Error(`a schema that this generator does not know: ${JSON.stringify(schema)}`)
 }
 

@@ -15,6 +15,7 @@ export interface AuthOK {
 }
 
 export interface Conversation {
+  archived?: boolean
   created_at: string
   delivered: Cursor
   head: Head
@@ -23,8 +24,10 @@ export interface Conversation {
   joined_seq: number
   last_message?: ChatRecord
   member_count: number
+  muted_until?: string
   name?: string
   peer_id?: string
+  pinned?: boolean
   read: Cursor
   role: string
   type: string
@@ -104,7 +107,9 @@ export interface Peer {
 }
 
 export interface ChatRecord {
+  about?: string
   action?: string
+  archived?: boolean
   client_id?: string
   conversation_id: string
   deleted?: boolean
@@ -113,8 +118,10 @@ export interface ChatRecord {
   id: string
   kind: string
   members?: MemberEntry[]
+  muted_until?: string
   n: number
   name?: string
+  pinned?: boolean
   reply_to?: number
   role?: string
   sender_id: string

@@ -1,6 +1,6 @@
 // Generated from docs/openapi.yaml by generate/generate.mjs; not to be edited.
 
-import type { Conversation, Cursor, Head, ChatRecord } from './frames.js'
+import type { Conversation, Cursor, Head, ChatRecord, Sync } from './frames.js'
 
 export interface Addition {
   /** Who joins; those who are in already stay as they are. */
@@ -35,7 +35,7 @@ export interface Creation {
   member_ids?: string[]
   /** group: its name. */
   name?: string
-  type: 'direct' | 'group'
+  type: 'direct' | 'group' | 'self'
   /** direct: the other person. */
   user_id?: string
 }
@@ -62,11 +62,19 @@ export interface CursorsBody {
 }
 
 export interface EventsAnswer {
-  frames: ChatRecord[]
+  frames: Frame[]
 }
 
 export interface EventsBody {
-  sync?: ChatRecord
+  /** A sync frame's data; absent: everything. */
+  sync?: Sync
+}
+
+export interface Frame {
+  data?: { [key: string]: unknown }
+  /** Of the frame that this answers. */
+  id?: number
+  type: string
 }
 
 export interface Session {
@@ -115,6 +123,8 @@ export interface Person {
   /** One's own only. */
   email?: string
   id: string
+  /** In users/me: one's conversation with oneself, made or not. */
+  self_conversation_id?: string
   username: string
 }
 
@@ -128,6 +138,15 @@ export interface Posting {
   reply_to?: number
   text: string
   type: 'text'
+}
+
+export interface Preference {
+  archived?: boolean
+  /** UUIDv7 made by the device. */
+  client_id?: string
+  /** A time, "forever", or null or "" to end it. */
+  muted_until?: string | 'forever' | '' | null
+  pinned?: boolean
 }
 
 export interface Problem {
