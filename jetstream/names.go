@@ -23,6 +23,8 @@ const (
 	subjectDurable = "parley.durable."
 	subjectLog     = "parley.log."
 	subjectEdge    = "parley.edge."
+	subjectSignal  = "parley.signal."
+	subjectPresent = "parley.presence."
 	subjectDead    = "parley.dead."
 
 	// FenceToken takes the place of a conversation in the subject of fence records.
@@ -65,6 +67,17 @@ func DurableSubject(partition int) string { return fmt.Sprintf("%s%d", subjectDu
 // EdgeSubject is where an edge hears its deliveries.
 func EdgeSubject(edge string) string { return subjectEdge + edge }
 
+// SignalSubject takes what is never stored about one conversation (typing): core NATS, no answer.
+func SignalSubject(partition int, id chat.ConversationID) string {
+	return fmt.Sprintf("%s%d.%s", subjectSignal, partition, id)
+}
+
+// SignalSubjects match every conversation of a partition.
+func SignalSubjects(partition int) string { return fmt.Sprintf("%s%d.*", subjectSignal, partition) }
+
+// PresenceSubject is where the owner of a shard of people is asked to watch, renew and look.
+func PresenceSubject(shard int) string { return fmt.Sprintf("%s%d", subjectPresent, shard) }
+
 // ConversationOf reads the conversation from a record, command or ask subject; ok is false for fences.
 func ConversationOf(subject string) (id chat.ConversationID, ok bool) {
 	last := subject[strings.LastIndexByte(subject, '.')+1:]
@@ -77,8 +90,15 @@ const (
 	BucketLeases      = "PARLEY_LEASES"
 	BucketMeta        = "PARLEY_META"
 	BucketRevocations = "PARLEY_REVOKED"
+	BucketEdges       = "PARLEY_EDGES" // an edge's sign of life, key <edge>
 	StreamDead        = "PARLEY_DEAD"
 )
+
+// PresenceShards is into how many parts people are divided for presence. It is fixed: every process must agree.
+const PresenceShards = 4
+
+// PresenceBucket holds the connections of a shard's people, key <user>.<edge>-<run>-<number>.
+func PresenceBucket(shard int) string { return fmt.Sprintf("PARLEY_PRESENCE_%d", shard) }
 
 // CursorBucket holds the hot cursors of a partition, key <user>.<conversation>.
 func CursorBucket(partition int) string { return fmt.Sprintf("PARLEY_CURSORS_%d", partition) }

@@ -86,7 +86,7 @@ func serverOptions(c ServerConfig, store, secret string) (*server.Options, error
 		JetStream:          true,
 		StoreDir:           store,
 		JetStreamMaxStore:  c.MaxStore,
-		JetStreamMaxMemory: 256 << 20, // no stream of ours is in memory
+		JetStreamMaxMemory: memoryBytes,
 		SyncAlways:         c.SyncAlways,
 		JetStreamLimits:    server.JSLimitOpts{DefaultMaxConsumers: mostConsumers},
 

@@ -115,6 +115,10 @@ func TestWhatAServiceMayDo(t *testing.T) {
 		"$JS.API.CONSUMER.MSG.NEXT." + LogStream(w.token) + "." + ConsumerPersist,
 		"$JS.API.CONSUMER.DURABLE.CREATE." + LogStream(w.token) + "." + ConsumerPersist,
 		"$JS.API.CONSUMER.CREATE." + LogStream(w.token) + "." + ConsumerPersist,
+		SignalSubject(0, conversationID(0)), PresenceSubject(0), EdgeSubject("e1"), bucketSubject(BucketEdges, "e1"),
+		"$JS.API.CONSUMER.CREATE.KV_" + PresenceBucket(0) + ".x." + bucketSubject(PresenceBucket(0), ">"),
+		"$JS.API.CONSUMER.DURABLE.CREATE.KV_" + PresenceBucket(0) + ".x",
+		"$JS.API.DIRECT.GET.KV_" + PresenceBucket(0) + "." + bucketSubject(PresenceBucket(0), "x"), "$JS.API.STREAM.MSG.GET.KV_" + BucketEdges,
 	} {
 		if m, err := nc.Request(subject, nil, 100*time.Millisecond); err == nil {
 			t.Errorf("a service may ask %s: %s", subject, m.Data)

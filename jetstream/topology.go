@@ -20,6 +20,9 @@ const (
 	revocationBytes     = 256 << 20 // bounds every edge's memory of revoked sessions, about 1.5 million
 	deadBytes           = 1 << 30   // full: the consumer that has a dead letter waits and says so
 	mostAckPending      = 16_384    // above two batches of any loop
+	presenceBytes       = 256 << 20 // of memory, per shard; some 700,000 connections. Full: who comes then stays offline
+	edgesBytes          = 16 << 20
+	memoryBytes         = (PresenceShards+1)*presenceBytes + 2*edgesBytes // what all streams in memory may reserve, and one that is asked for again
 	redeliverAfter      = time.Minute
 )
 
@@ -68,7 +71,11 @@ func (t Topology) streams() []natsjs.StreamConfig {
 		metaStream(t.replicas()),
 		bucketStream(BucketLeases, t.replicas(), 0, 64<<20),
 		bucketStream(BucketRevocations, t.replicas(), max(t.RevocationLife, leastRevocationLife), revocationBytes),
+		memoryBucket(BucketEdges, t.replicas(), edgesBytes),
 		t.deadStream(),
+	}
+	for shard := range PresenceShards {
+		all = append(all, memoryBucket(PresenceBucket(shard), t.replicas(), presenceBytes))
 	}
 	for p := range t.Partitions {
 		all = append(all, t.logStream(p), bucketStream(CursorBucket(p), t.replicas(), 0, -1))
@@ -140,6 +147,14 @@ func bucketStream(bucket string, replicas int, life time.Duration, bytes int64) 
 	}
 }
 
+// memoryBucket is a bucket whose content ends with the brokers: who is online is told again. Removals expire.
+func memoryBucket(bucket string, replicas int, bytes int64) natsjs.StreamConfig {
+	config := bucketStream(bucket, replicas, 0, bytes)
+	config.Storage = natsjs.MemoryStorage
+	config.AllowMsgTTL = true
+	return config
+}
+
 type wantedConsumer struct {
 	stream string
 	config natsjs.ConsumerConfig
@@ -207,6 +222,7 @@ func streamDrift(have, want natsjs.StreamConfig) []string {
 		{"deny_delete", have.DenyDelete, want.DenyDelete},
 		{"deny_purge", have.DenyPurge, want.DenyPurge},
 		{"sealed", have.Sealed, want.Sealed},
+		{"allow_msg_ttl", have.AllowMsgTTL, want.AllowMsgTTL},
 	})
 }
 

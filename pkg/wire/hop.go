@@ -14,6 +14,9 @@ type Lane uint8
 const (
 	LaneLog     Lane = 0 // numbered by the log's stream sequence
 	LaneCursors Lane = 1 // numbered from the cursor bucket: change s is 2s-1 (delivered) and 2s (read); generation 0
+
+	// LaneSignals has no numbers: generation, Prev, Seq and RecordSeq are 0, nothing is missed or replayed.
+	LaneSignals Lane = 2
 )
 
 // Hop is one message from a partition's fan-out worker to one edge. Within (Partition, Lane) an edge has
@@ -53,7 +56,7 @@ func AppendHop(b []byte, h *Hop) []byte {
 	if h.Replay {
 		flags |= 1
 	}
-	b = append(b, 1, flags)
+	b = append(b, hopMark, flags)
 	b = binary.BigEndian.AppendUint16(b, h.Partition)
 	b = binary.BigEndian.AppendUint32(b, h.Generation)
 	b = binary.BigEndian.AppendUint64(b, h.Term)
@@ -79,7 +82,7 @@ func AppendHop(b []byte, h *Hop) []byte {
 // DecodeHop reads what AppendHop wrote. Frames alias b.
 func DecodeHop(b []byte) (Hop, error) {
 	const head = 2 + 2 + 4 + 8 + 8 + 4
-	if len(b) < head || b[0] != 1 {
+	if len(b) < head || b[0] != hopMark {
 		return Hop{}, errHop
 	}
 	h := Hop{
