@@ -13,6 +13,7 @@ type metrics struct {
 	hops, hopBytes, sendErrors, heartbeats      prometheus.Counter
 	replays, resyncs, refused, quarantined      prometheus.Counter
 	kept, asked, changesForgotten, rosterErrors prometheus.Counter
+	signals                                     *prometheus.CounterVec // by result
 }
 
 func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
@@ -54,7 +55,11 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		kept:             counter("audience_hits_total", "Audiences found in memory, once per conversation and batch."),
 		asked:            counter("audience_asks_total", "Audiences asked of the partition's owner."),
 		changesForgotten: counter("changes_forgotten_total", "Membership changes forgotten before the roster had them: lists lack them until it has."),
-		rosterErrors:     counter("roster_errors_total", "Failed reads of the roster's position."),
+		signals: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_fanout_signals_total", ConstLabels: labels,
+			Help: "Typing signals by result: sent, or why not (repeated, idle, member, large; dropped: queue, typists, outbox, unavailable).",
+		}, []string{"result"}),
+		rosterErrors: counter("roster_errors_total", "Failed reads of the roster's position."),
 	}
 }
 
@@ -70,3 +75,5 @@ func (w *Worker) lag() float64 {
 		return float64(durable.StreamSeq)
 	}
 }
+
+func (m *metrics) signal(result string) { m.signals.WithLabelValues(result).Inc() }

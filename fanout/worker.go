@@ -90,6 +90,8 @@ type Worker struct {
 	metrics   *metrics
 	audiences *audiences
 	receipts  *lru[receiptKey, chat.Cursors] // owned by HandleCursors' caller
+	signals   chan typingSignal
+	typists   typists
 
 	// mu makes Handle and Register linear: a record is either up to a registration's position or delivered
 	// to it. It is never held while the owner is asked or the transport is used.
@@ -118,7 +120,7 @@ func New(c Config) *Worker {
 		c.Term = uint64(c.Now().UnixNano()) // after 1970
 	}
 	c.Limits = c.Limits.withDefaults()
-	w := &Worker{config: c, aside: make(map[chat.Mark]bool)}
+	w := &Worker{config: c, aside: make(map[chat.Mark]bool), signals: make(chan typingSignal, signalQueue)}
 	w.audiences = newAudiences(c.Limits.Audience)
 	w.receipts = newLRU[receiptKey, chat.Cursors](c.Limits.Receipts, nil)
 	w.registry = newRegistry(c.Limits)
@@ -137,10 +139,11 @@ func (w *Worker) Position() chat.Mark {
 	return w.position
 }
 
-// Run sends heartbeats and forgets membership changes that the roster holds. It returns the context's error once all of that has ended.
+// Run sends heartbeats and signals, and forgets membership changes that the roster holds. It returns the context's error once all of that has ended.
 func (w *Worker) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { w.followRoster(ctx) })
+	parts.Go(func() { w.signalling(ctx) })
 	defer parts.Wait()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()

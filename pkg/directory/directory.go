@@ -15,6 +15,12 @@ type User struct {
 	CreatedAt   time.Time
 }
 
+// Seen is when a person was last seen.
+type Seen struct {
+	User chat.UserID
+	At   time.Time
+}
+
 // Account is a user with what only they and the server see.
 type Account struct {
 	User
@@ -84,6 +90,13 @@ type Store interface {
 	SearchUsers(ctx context.Context, prefix string, limit int) ([]User, error)
 	// SetProfile changes the display name; chat.NotFound when there is no such user.
 	SetProfile(ctx context.Context, id chat.UserID, displayName string) error
+
+	// SetLastSeen notes when people were last seen, all in one transaction; a time never goes back, unknown
+	// people are passed over.
+	SetLastSeen(ctx context.Context, rows []Seen) error
+	// LastSeen reads it: the latest of what was noted and of the use of a session's refresh token, so that a
+	// crash loses less than the life of an access token. Who was never seen is left out.
+	LastSeen(ctx context.Context, ids []chat.UserID) (map[chat.UserID]time.Time, error)
 
 	// CreateSession stores a session and what its first refresh token is known by.
 	CreateSession(ctx context.Context, s Session, key RefreshKey) error

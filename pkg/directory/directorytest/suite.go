@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) directory.Store) {
 		{"concurrent registrations have one winner", oneWinner},
 		{"people are read and searched", people},
 		{"a profile is changed", profiles},
+		{"last seen moves forward", lastSeen},
 		{"sessions live until they end", sessions},
 		{"revocation is idempotent and listed", revocations},
 		{"a refresh token is good once", rotation},
