@@ -31,6 +31,9 @@ type connection struct {
 	// Owned by the reader.
 	frames     allowance
 	registered bool // the workers count this connection
+	writes     typingState
+
+	presence connPresence
 
 	claims atomic.Pointer[auth.Claims] // nil until authenticated; replaced when the token is
 	heard  atomic.Int64                // Unix nanoseconds of the last sign of life; at first, of the beginning
@@ -233,6 +236,7 @@ func (c *connection) sweep(now time.Time) {
 		return
 	}
 	quiet := time.Since(time.Unix(0, c.heard.Load()))
+	c.tellLate()
 	who := c.who()
 	if who == nil {
 		if quiet >= wire.AuthTimeout {

@@ -50,6 +50,8 @@ type Fanout interface {
 	Register(ctx context.Context, edge string, users []chat.UserID) (Registered, error)
 	// Unregister counts down what Register counted up.
 	Unregister(edge string, users []chat.UserID)
+	// Typing passes on that a member begins or stops to write. It does not block and may drop it.
+	Typing(id chat.ConversationID, user chat.UserID, stop bool)
 	// Replay delivers again what came after from, as hops marked so, before it returns; an error means that it can not.
 	Replay(ctx context.Context, edge string, lane wire.Lane, generation uint32, from uint64) error
 }
@@ -61,6 +63,21 @@ type Registered struct {
 	// Changed lists, by user, conversations whose membership of them changed and that the directory's
 	// projection may not hold yet.
 	Changed map[chat.UserID][]chat.ConversationID
+}
+
+// Presence is who is here, as the edge tells it, and who is anywhere, as it asks; presence.Registrar is it.
+type Presence interface {
+	// Enter counts a connection in and names it, never 0; Leave counts it out. SetAway tells whether the person
+	// is away from it. They do not wait.
+	Enter(user chat.UserID, session chat.SessionID) (connection uint64)
+	SetAway(connection uint64, away bool)
+	Leave(connection uint64)
+	// Watch has changes of people announced from now on and answers how they are, as far as that is known;
+	// each call is undone by Unwatch.
+	Watch(ctx context.Context, users []chat.UserID) []wire.Announcement
+	Unwatch(users []chat.UserID)
+	// Look answers how people are, once; who is not known now is left out.
+	Look(ctx context.Context, users []chat.UserID) ([]wire.PersonStatus, error)
 }
 
 // People registers, logs in and recognises persons; auth.Service is it.
@@ -83,6 +100,8 @@ type Directory interface {
 	Users(ctx context.Context, ids []chat.UserID) ([]directory.User, error)
 	SearchUsers(ctx context.Context, prefix string, limit int) ([]directory.User, error)
 	SetProfile(ctx context.Context, id chat.UserID, displayName string) error
+	// LastSeen reads when people were last seen; who never was is left out.
+	LastSeen(ctx context.Context, ids []chat.UserID) (map[chat.UserID]time.Time, error)
 	Participations(ctx context.Context, user chat.UserID, after chat.ConversationID, limit int) ([]directory.Participant, error)
 }
 
@@ -109,6 +128,7 @@ type Deps struct {
 	History     History
 	Cursors     Cursors
 	Fanout      []Fanout // by partition
+	Presence    Presence
 	People      People
 	Directory   Directory
 	Revocations Revocations

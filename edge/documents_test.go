@@ -54,9 +54,9 @@ func operationsOf(item *huma.PathItem) map[string]*huma.Operation {
 
 func silentEdge(t *testing.T) *Edge {
 	t.Helper()
-	w := &world{}
+	w := &world{crowd: newCrowd()}
 	e, err := New(Config{ID: "e", KeyConversations: []byte("k"), KeyBodies: []byte("k"), Log: slog.New(slog.DiscardHandler)}, Deps{
-		Partitions: w, History: w, Cursors: w, Fanout: []Fanout{w.worker()}, People: w, Directory: people{w}, Revocations: w, Limiter: w,
+		Partitions: w, History: w, Cursors: w, Fanout: []Fanout{w.worker()}, Presence: w.crowd, People: w, Directory: people{w}, Revocations: w, Limiter: w,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -80,31 +80,37 @@ type frame struct {
 	up      bool
 	down    bool
 	summary string
+	answer  reflect.Type // down, where that differs from up
 }
 
 func frames() []frame {
 	empty := reflect.TypeFor[struct{}]()
 	return []frame{
-		{wire.TypeAuth, reflect.TypeFor[wire.Auth](), true, false, "Opens the connection; later: a newer token of the same session."},
-		{wire.TypeAuthOK, reflect.TypeFor[wire.AuthOK](), false, true, "Answers auth."},
-		{wire.TypeError, reflect.TypeFor[wire.Error](), false, true, "Answers a frame that failed."},
-		{wire.TypeMessageSend, reflect.TypeFor[wire.MessageSend](), true, false, "Sends a message."},
-		{wire.TypeMessageSent, reflect.TypeFor[wire.Sent](), false, true, "Answers message:send once it is durable."},
-		{wire.TypeMessageEdit, reflect.TypeFor[wire.MessageEdit](), true, false, "Replaces the text of a message of one's own."},
-		{wire.TypeMessageDelete, reflect.TypeFor[wire.MessageDelete](), true, false, "Deletes a message for everyone."},
-		{wire.TypeRecordSent, reflect.TypeFor[wire.Sent](), false, true, "Answers message:edit and message:delete."},
-		{wire.TypeMessageReceived, reflect.TypeFor[Record](), false, true, "A message, live."},
-		{wire.TypeRecordReceived, reflect.TypeFor[Record](), false, true, "A record of any other kind, live."},
-		{wire.TypeMessageDelivered, nil, true, true, "Moves one's own cursor (up); somebody's moved (down)."},
-		{wire.TypeMessageRead, nil, true, true, "Moves one's own cursor (up); somebody's moved (down)."},
-		{wire.TypeSync, reflect.TypeFor[wire.Sync](), true, false, "Says what the client has and asks for the rest."},
-		{wire.TypeSyncRecords, reflect.TypeFor[wire.SyncRecords](), false, true, "One conversation's part of the answer to sync."},
-		{wire.TypeSyncGone, reflect.TypeFor[wire.SyncGone](), false, true, "A conversation named in sync that may not be seen."},
-		{wire.TypeCaughtUp, empty, false, true, "The answer to sync is complete."},
-		{wire.TypeGoAway, reflect.TypeFor[wire.GoAway](), false, true, "This node stops; reconnect after that time."},
-		{wire.TypeResync, empty, false, true, "This connection missed too much: sync again."},
-		{wire.TypePing, empty, true, false, "Asks for pong."},
-		{wire.TypePong, empty, true, true, "Answers ping."},
+		{wire.TypeAuth, reflect.TypeFor[wire.Auth](), true, false, "Opens the connection; later: a newer token of the same session.", nil},
+		{wire.TypeAuthOK, reflect.TypeFor[wire.AuthOK](), false, true, "Answers auth.", nil},
+		{wire.TypeError, reflect.TypeFor[wire.Error](), false, true, "Answers a frame that failed.", nil},
+		{wire.TypeMessageSend, reflect.TypeFor[wire.MessageSend](), true, false, "Sends a message.", nil},
+		{wire.TypeMessageSent, reflect.TypeFor[wire.Sent](), false, true, "Answers message:send once it is durable.", nil},
+		{wire.TypeMessageEdit, reflect.TypeFor[wire.MessageEdit](), true, false, "Replaces the text of a message of one's own.", nil},
+		{wire.TypeMessageDelete, reflect.TypeFor[wire.MessageDelete](), true, false, "Deletes a message for everyone.", nil},
+		{wire.TypeRecordSent, reflect.TypeFor[wire.Sent](), false, true, "Answers message:edit and message:delete.", nil},
+		{wire.TypeMessageReceived, reflect.TypeFor[Record](), false, true, "A message, live.", nil},
+		{wire.TypeRecordReceived, reflect.TypeFor[Record](), false, true, "A record of any other kind, live.", nil},
+		{wire.TypeMessageDelivered, reflect.TypeFor[wire.CursorUp](), true, true, "Moves one's own cursor (up); somebody's moved (down).", reflect.TypeFor[wire.CursorDown]()},
+		{wire.TypeMessageRead, reflect.TypeFor[wire.CursorUp](), true, true, "Moves one's own cursor (up); somebody's moved (down).", reflect.TypeFor[wire.CursorDown]()},
+		{wire.TypeTypingStart, reflect.TypeFor[wire.TypingUp](), true, true, "One writes (up); somebody else does (down). Never stored, may be lost.", reflect.TypeFor[wire.TypingDown]()},
+		{wire.TypeTypingStop, reflect.TypeFor[wire.TypingUp](), true, true, "One has stopped to write (up); somebody else has (down).", reflect.TypeFor[wire.TypingDown]()},
+		{wire.TypePresenceSub, reflect.TypeFor[wire.PresenceSubscribe](), true, false, "Names the conversations whose people are looked at; replaces the former ones.", nil},
+		{wire.TypePresenceState, reflect.TypeFor[wire.PresenceState](), false, true, "Answers presence:subscribe.", nil},
+		{wire.TypePresenceUpdate, reflect.TypeFor[wire.PresenceSet](), true, true, "The person is at this device, or away from it (up); somebody's status changed (down).", reflect.TypeFor[wire.PresenceUpdate]()},
+		{wire.TypeSync, reflect.TypeFor[wire.Sync](), true, false, "Says what the client has and asks for the rest.", nil},
+		{wire.TypeSyncRecords, reflect.TypeFor[wire.SyncRecords](), false, true, "One conversation's part of the answer to sync.", nil},
+		{wire.TypeSyncGone, reflect.TypeFor[wire.SyncGone](), false, true, "A conversation named in sync that may not be seen.", nil},
+		{wire.TypeCaughtUp, empty, false, true, "The answer to sync is complete.", nil},
+		{wire.TypeGoAway, reflect.TypeFor[wire.GoAway](), false, true, "This node stops; reconnect after that time.", nil},
+		{wire.TypeResync, empty, false, true, "This connection missed too much: sync again.", nil},
+		{wire.TypePing, empty, true, false, "Asks for pong.", nil},
+		{wire.TypePong, empty, true, true, "Answers ping.", nil},
 	}
 }
 
@@ -123,10 +129,8 @@ func asyncAPI(t *testing.T) []byte {
 		name := f.typ
 		var data any
 		switch {
-		case f.data == nil:
-			data = map[string]any{"oneOf": []any{
-				registry.Schema(reflect.TypeFor[wire.CursorUp](), true, ""), registry.Schema(reflect.TypeFor[wire.CursorDown](), true, ""),
-			}}
+		case f.answer != nil:
+			data = map[string]any{"oneOf": []any{registry.Schema(f.data, true, ""), registry.Schema(f.answer, true, "")}}
 		case f.data.NumField() == 0:
 			data = map[string]any{"type": "object"}
 		default:

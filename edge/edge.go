@@ -62,7 +62,7 @@ func (c *Config) complete(d Deps) error {
 	if c.ID == "" || c.Log == nil || len(c.KeyConversations) == 0 || len(c.KeyBodies) == 0 {
 		return errors.New("edge: ID, Log and both keys are required")
 	}
-	if d.Partitions == nil || d.History == nil || d.Cursors == nil || len(d.Fanout) == 0 || d.People == nil ||
+	if d.Partitions == nil || d.History == nil || d.Cursors == nil || len(d.Fanout) == 0 || d.Presence == nil || d.People == nil ||
 		d.Directory == nil || d.Revocations == nil || d.Limiter == nil {
 		return errors.New("edge: a dependency is missing")
 	}
@@ -104,6 +104,8 @@ type Edge struct {
 	graces  graces
 	lanes   []*hopLane // two per partition, by lane
 	seen    *recentHeads
+	lookout *lookout
+	typings chan struct{} // holds one for each question because of typing
 
 	// live is the life of every connection and of everything done for one: Run ends it, after Drain or at once.
 	live context.Context //nolint:containedctx // a connection outlives the request that opened it
@@ -135,8 +137,8 @@ func New(c Config, d Deps) (*Edge, error) {
 	}
 	e := &Edge{
 		config: c, deps: d, log: c.Log, metrics: newMetrics(c.Reg), buffers: newBuffers(),
-		seen: newRecentHeads(),
-		all:  make(map[*connection]struct{}), users: make(map[chat.UserID][]*connection),
+		seen: newRecentHeads(), lookout: newLookout(), typings: make(chan struct{}, typingInFlight),
+		all: make(map[*connection]struct{}), users: make(map[chat.UserID][]*connection),
 		sessions: make(map[chat.SessionID][]*connection), emptied: make(chan struct{}),
 	}
 	e.graces.edge = e

@@ -71,6 +71,12 @@ func (c *connection) handle(in inbound) {
 		}
 	case wire.TypeMessageDelivered, wire.TypeMessageRead:
 		c.moveCursor(f)
+	case wire.TypeTypingStart, wire.TypeTypingStop:
+		c.typing(f)
+	case wire.TypePresenceSub:
+		c.subscribePresence(f)
+	case wire.TypePresenceUpdate:
+		c.setStatus(f)
 	case wire.TypeSync:
 		c.startSync(f)
 	case wire.TypePing:

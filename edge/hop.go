@@ -65,10 +65,18 @@ func (l *hopLane) reset() {
 	}
 }
 
-// Deliver takes one hop of a fan-out worker. The edge keeps hop: the caller must not change it. It does not
+// Deliver takes one hop of a fan-out worker, or an announcement of the owner of a presence shard. The edge keeps hop: the caller must not change it. It does not
 // block, and it may be called from within Fanout.Replay.
 func (e *Edge) Deliver(hop []byte) {
+	if wire.IsAnnouncement(hop) {
+		e.heard(hop)
+		return
+	}
 	h, err := wire.DecodeHop(hop)
+	if err == nil && h.Lane == wire.LaneSignals {
+		e.signalled(&h)
+		return
+	}
 	if err != nil || int(h.Partition) >= len(e.deps.Fanout) || h.Lane >= lanesEach {
 		e.metrics.badHops.Inc() // its numbers are missed by the next one
 		return
@@ -222,6 +230,7 @@ func (e *Edge) skipAhead(l *hopLane) {
 		l.last = max(l.last, h.Last())
 	}
 	l.released()
+	e.scenesLost()
 	for _, c := range e.connections() {
 		if c.who() == nil {
 			continue
@@ -249,6 +258,7 @@ func (e *Edge) fan(lane wire.Lane, d *wire.Delivery) {
 	e.metrics.deliveries.Inc()
 	out := &delivery{frame: onWire(opText, d.Frame), payload: d.Frame, lane: lane, conversation: d.Conversation, seq: d.RecordSeq}
 	if lane == laneLog {
+		e.sceneChanged(d)
 		e.seen.note(d.Conversation, d.RecordSeq, d.Frame)
 	}
 	e.mu.RLock()

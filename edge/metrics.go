@@ -32,6 +32,8 @@ type metrics struct {
 	gaps        *prometheus.CounterVec // by reason
 	replays     *prometheus.CounterVec // by outcome
 	resyncs     prometheus.Counter
+	presence    prometheus.Counter
+	shed        *prometheus.CounterVec // by what
 	requests    *prometheus.CounterVec // by operation and status
 	seconds     *prometheus.HistogramVec
 }
@@ -73,6 +75,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		gaps:        counters("hop_gaps_total", "Lanes held for a replay, by reason.", "reason"),
 		replays:     counters("replays_total", "Replays asked for, by outcome.", "outcome"),
 		resyncs:     counter("resyncs_total", "Connections told to resync."),
+		presence:    counter("presence_updates_total", "Frames queued to connections about somebody's presence."),
+		shed:        counters("shed_total", "Frames that found no room and gave way: presence (told later), typing (lost).", "what"),
 		requests:    counters("requests_total", "REST requests, by operation and status.", "operation", "status"),
 		seconds:     f.NewHistogramVec(seconds("request_seconds", "Time of REST requests."), []string{"operation"}),
 	}
@@ -90,7 +94,8 @@ func (m *metrics) closedWith(code int) { m.closed.WithLabelValues(strconv.Itoa(c
 func (m *metrics) frame(typ string) {
 	switch typ {
 	case wire.TypeAuth, wire.TypeMessageSend, wire.TypeMessageEdit, wire.TypeMessageDelete, wire.TypeMessageDelivered,
-		wire.TypeMessageRead, wire.TypeSync, wire.TypePing, wire.TypePong:
+		wire.TypeMessageRead, wire.TypeSync, wire.TypeTypingStart, wire.TypeTypingStop,
+		wire.TypePresenceSub, wire.TypePresenceUpdate, wire.TypePing, wire.TypePong:
 	default:
 		typ = "unknown"
 	}

@@ -25,6 +25,7 @@ func (e *Edge) enter(c *connection) bool {
 
 // known makes a connection that authenticated reachable for deliveries; it holds them back until released.
 func (e *Edge) known(c *connection, who auth.Claims) {
+	e.comes(c, who)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.users[who.UserID] = append(e.users[who.UserID], c)
@@ -34,6 +35,7 @@ func (e *Edge) known(c *connection, who auth.Claims) {
 
 // leave forgets a connection.
 func (e *Edge) leave(c *connection) {
+	e.goes(c)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.all, c)

@@ -102,6 +102,7 @@ func (e *Edge) newREST(mux *http.ServeMux) *rest {
 	r.memberOperations()
 	r.messageOperations()
 	r.eventOperations()
+	r.typingOperations()
 	tidySchemas(config.Components.Schemas.Map())
 	return r
 }

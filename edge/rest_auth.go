@@ -22,6 +22,14 @@ type Person struct {
 	Email       string      `json:"email,omitzero" doc:"One's own only."`
 
 	SelfConversationID chat.ConversationID `json:"self_conversation_id,omitzero" doc:"In users/me: one's conversation with oneself, made or not."`
+
+	Presence *PersonPresence `json:"presence,omitzero" doc:"Of one person with whom one has a direct conversation, when it is known."`
+}
+
+// PersonPresence is how present a person is.
+type PersonPresence struct {
+	Status   string `json:"status" enum:"online,away,offline"`
+	LastSeen string `json:"last_seen,omitzero" format:"date-time" doc:"With offline, when it is known."`
 }
 
 func personOf(u directory.User) Person {

@@ -69,7 +69,9 @@ func (r *rest) peopleOperations() {
 			if err != nil {
 				return personAnswer{}, err
 			}
-			return personAnswer{personOf(found[0])}, nil
+			p := personOf(found[0])
+			p.Presence = r.edge.presenceOf(ctx, claimsOf(ctx).UserID, id)
+			return personAnswer{p}, nil
 		})
 	handle(r, spec{method: http.MethodGet, path: "users", id: "get-users", tag: "users", summary: "Several profiles; unknown ids are left out"},
 		func(ctx context.Context, in *struct {

@@ -57,6 +57,8 @@ type world struct {
 	refuse     map[string]bool                                         // limiter kinds that are exhausted
 	onAsk      func()                                                  // before and after an answer is read
 	onRegister func()                                                  // once counted, before the answer
+	crowd      *crowd
+	typed      []string // "start|stop user" as the worker heard them
 }
 
 const testHeartbeat = time.Minute
@@ -68,7 +70,7 @@ func newWorld(tb testing.TB, change ...func(*Config)) *world {
 		stored: map[chat.ConversationID]map[chat.UserID]chat.Cursors{}, users: map[chat.UserID]directory.User{},
 		tokens: map[string]auth.Claims{}, tickets: map[string]auth.Claims{}, revoked: map[chat.SessionID]bool{},
 		counts: map[chat.UserID]int{}, changed: map[chat.UserID][]chat.ConversationID{}, refuse: map[string]bool{}, term: 1,
-		registry: prometheus.NewRegistry(),
+		registry: prometheus.NewRegistry(), crowd: newCrowd(),
 	}
 	c := Config{
 		ID: "e1", Heartbeat: testHeartbeat, KeyConversations: []byte("conversations"), KeyBodies: []byte("bodies"),
@@ -79,7 +81,7 @@ func newWorld(tb testing.TB, change ...func(*Config)) *world {
 		f(&c)
 	}
 	e, err := New(c, Deps{
-		Partitions: w, History: w, Cursors: w, Fanout: []Fanout{w.worker()}, People: w, Directory: people{w}, Revocations: w, Limiter: w,
+		Partitions: w, History: w, Cursors: w, Fanout: []Fanout{w.worker()}, Presence: w.crowd, People: w, Directory: people{w}, Revocations: w, Limiter: w,
 	})
 	if err != nil {
 		tb.Fatal(err)
