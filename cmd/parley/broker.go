@@ -21,6 +21,7 @@ type broker struct {
 	syncfs      *jetstream.Syncfs // nil: the broker syncs each message
 	main        *jetstream.Conn   // requests and buckets
 	reads       *jetstream.Conn   // batches of records: never in the way of a writer
+	presence    *jetstream.Conn   // who is online: never in the way of anybody
 	reader      *jetstream.LogReader
 	meta        jetstream.Meta
 	topology    jetstream.Topology
@@ -52,6 +53,9 @@ func openBroker(ctx context.Context, n *node) (_ *broker, err error) {
 		return nil, err
 	}
 	if b.reads, err = b.connect("reads"); err != nil {
+		return nil, err
+	}
+	if b.presence, err = b.connect("presence"); err != nil {
 		return nil, err
 	}
 	b.reader = jetstream.NewLogReader(b.reads)

@@ -19,6 +19,7 @@ import (
 // front is what clients and operators reach.
 type front struct {
 	edge  *edge.Edge
+	here  *attendance
 	api   *listener
 	admin *listener // nil: turned off
 }
@@ -41,6 +42,10 @@ func newFront(ctx context.Context, n *node) (*front, error) {
 		return nil, err
 	}
 	off := n.config.Limits == "off"
+	f := &front{}
+	if f.here, err = newAttendance(ctx, n, func() *edge.Edge { return f.edge }); err != nil {
+		return nil, err
+	}
 	deps := edge.Deps{
 		Partitions: owners{n.partitions},
 		History:    persist.NewHistory(persist.HistoryConfig{Store: n.messages, Log: tailReader{n.broker}, Reg: n.reg}),
@@ -48,20 +53,21 @@ func newFront(ctx context.Context, n *node) (*front, error) {
 			KV:    jetstream.NewCursorKV(jetstream.CursorKVConfig{NC: n.broker.main, Partitions: n.broker.meta.Partitions, Reg: n.reg}),
 			Store: n.messages, Barrier: n.broker.barrier, Reg: n.reg,
 		}),
-		People: service, Directory: n.people, Revocations: n.broker.revocations,
+		Presence: f.here.registrar,
+		People:   service, Directory: n.people, Revocations: n.broker.revocations,
 		Limiter: auth.NewLimiter(auth.LimiterConfig{Off: off, TrustedProxies: proxies, Now: n.now, Reg: n.reg}),
 	}
 	for _, p := range n.partitions {
 		deps.Fanout = append(deps.Fanout, delivery{p.fanout})
 	}
-	e, err := edge.New(edge.Config{
+	f.edge, err = edge.New(edge.Config{
 		ID: edgeID, Origins: n.config.Origins, Handshakes: n.config.Handshakes, DrainTime: n.config.DrainTime, NoLimits: off,
 		KeyConversations: n.key.Conversations(), KeyBodies: n.key.Bodies(), Now: n.now, Reg: n.reg, Log: n.log,
 	}, deps)
 	if err != nil {
 		return nil, err
 	}
-	return bind(ctx, n, &front{edge: e})
+	return bind(ctx, n, f)
 }
 
 // bind takes the addresses: one that is taken ends the start before anything runs.
@@ -85,6 +91,7 @@ func bind(ctx context.Context, n *node, f *front) (_ *front, err error) {
 }
 
 func (f *front) start(n *node) {
+	f.here.start(n.group)
 	n.group.Start("edge", f.edge.Run)
 	if f.admin != nil {
 		n.group.Start("admin listener", f.admin.run)
@@ -126,6 +133,10 @@ func (d delivery) Register(ctx context.Context, edgeID string, users []chat.User
 }
 
 func (d delivery) Unregister(edgeID string, users []chat.UserID) { d.worker.Unregister(edgeID, users) }
+
+func (d delivery) Typing(id chat.ConversationID, user chat.UserID, stop bool) {
+	d.worker.Typing(id, user, stop)
+}
 
 func (d delivery) Replay(ctx context.Context, edgeID string, lane wire.Lane, generation uint32, from uint64) error {
 	return d.worker.Replay(ctx, edgeID, lane, generation, from)

@@ -102,6 +102,7 @@ type Client struct {
 	syncAfter  time.Time // no sync before it
 	refusals   int       // refused syncs in a row
 	leaving    time.Time // goaway: no new work, reconnect then
+	company    company
 }
 
 type receiptKey struct {
@@ -176,6 +177,9 @@ func (c *Client) Do(m Message) (*Pending, error) {
 	}
 	c.mu.Lock()
 	p, err := c.outbox.add(m)
+	if m.Kind == chat.KindMessage {
+		delete(c.company.started, m.ConversationID) // it ends the typing
+	}
 	c.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -277,6 +281,7 @@ func (c *Client) Run(ctx context.Context) error {
 		began := c.config.Now()
 		worked, err := c.connect(ctx)
 		last = err
+		c.hush(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}

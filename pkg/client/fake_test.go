@@ -37,6 +37,8 @@ type fakeServer struct {
 	renewed []string // tokens given in place
 	syncs   []wire.Sync
 	cursors []wire.CursorUp
+	others  []string // "type data" of presence and typing
+	busy    int      // subscriptions to refuse
 	limit   int           // messages a sync answers
 	ahead   time.Duration // of the server's clock
 	gone    bool
@@ -232,6 +234,18 @@ func (l *fakeLink) handle(f wire.Frame) {
 	case wire.TypeMessageRead, wire.TypeMessageDelivered:
 		c, _ := wire.DecodeData[wire.CursorUp](f)
 		s.cursors = append(s.cursors, c)
+	case wire.TypePresenceSub, wire.TypePresenceUpdate, wire.TypeTypingStart, wire.TypeTypingStop:
+		s.others = append(s.others, f.Type+" "+string(f.Data))
+		if s.busy > 0 {
+			s.busy--
+			l.reply(f.ID, wire.TypeError, wire.Error{Code: chat.RateLimited, Retryable: true, RetryAfterMS: 10})
+			return
+		}
+		if f.Type == wire.TypePresenceSub {
+			l.reply(f.ID, wire.TypePresenceState, wire.PresenceState{
+				ConversationIDs: []chat.ConversationID{s.conv}, People: []wire.PresenceUpdate{{UserID: s.user, Status: "away"}},
+			})
+		}
 	case wire.TypeAuth:
 		a, _ := wire.DecodeData[wire.Auth](f)
 		s.renewed = append(s.renewed, a.Token)

@@ -85,6 +85,7 @@ func (c *Client) opened(conn *socket.Conn) uint64 {
 	c.user, c.offset = conn.Hello().UserID, conn.Offset()
 	c.wantSync, c.syncing, c.syncAfter, c.refusals = true, 0, time.Time{}, 0
 	c.leaving = time.Time{}
+	c.company.begin()
 	return c.connection
 }
 
@@ -205,6 +206,9 @@ func (l *link) due(ctx context.Context) (frames [][]byte, wait time.Duration, er
 		l.cursors = now
 		frames = append(frames, c.cursorFrames()...)
 	}
+	company, ended := c.company.due(now, c.nextFrame)
+	frames = append(frames, company...)
+	missed = append(missed, ended...)
 	c.mu.Unlock()
 	if l.silent(now) {
 		frame, err := wire.EncodeFrame(c.frameID(), wire.TypePing, struct{}{})

@@ -42,6 +42,12 @@ func (l *link) receive(ctx context.Context, raw []byte) error {
 		c.caughtUp(ctx, l.number)
 	case wire.TypeMessageDelivered, wire.TypeMessageRead:
 		return handle(f, func(d wire.CursorDown) { c.receipt(ctx, f.Type, d) })
+	case wire.TypePresenceState:
+		return handle(f, func(s wire.PresenceState) { c.presenceState(ctx, s) })
+	case wire.TypePresenceUpdate:
+		return handle(f, func(u wire.PresenceUpdate) { c.presenceUpdate(ctx, u) })
+	case wire.TypeTypingStart, wire.TypeTypingStop:
+		return handle(f, func(d wire.TypingDown) { c.typingDown(ctx, d, f.Type == wire.TypeTypingStart) })
 	case wire.TypeGoAway:
 		return handle(f, func(g wire.GoAway) { c.goAway(g) })
 	case wire.TypeResync:
@@ -73,6 +79,7 @@ func (c *Client) timeline(id chat.ConversationID) *timeline {
 
 // pushed takes a live record.
 func (c *Client) pushed(ctx context.Context, connection uint64, r chat.Record) {
+	c.wrote(ctx, &r)
 	c.mu.Lock()
 	t := c.timeline(r.ConversationID)
 	repeated := t.repeated(connection, r.Seq)
@@ -134,6 +141,11 @@ func (c *Client) answered(ctx context.Context, frame uint64, s wire.Sent) {
 func (c *Client) failed(ctx context.Context, frame uint64, err error) {
 	refusal, retry := refused(err)
 	c.mu.Lock()
+	if c.company.refused(frame, err, c.config.Now()) {
+		c.mu.Unlock()
+		c.config.Log.Warn("subscription to presence refused", slog.Any("error", err))
+		return
+	}
 	l := c.outbox.land(frame)
 	if l == nil {
 		c.syncRefused(frame, hintOf(err))
