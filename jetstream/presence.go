@@ -179,12 +179,12 @@ func (k *PresenceKV) Watch(ctx context.Context, shard int, to PresenceReader) er
 	if err != nil {
 		return err
 	}
-	defer func() { _ = edges.Stop() }()
+	defer endWatch(edges)
 	entries, err := k.openWatch(ctx, PresenceBucket(shard))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = entries.Stop() }()
+	defer endWatch(entries)
 	w := presenceWatch{k: k, to: to, stream: stream, before: before.Last, connected: time.Now()}
 	if err := w.edgesFirst(ctx, edges); err != nil {
 		return err
@@ -202,6 +202,15 @@ func (k *PresenceKV) openWatch(ctx context.Context, bucket string) (natsjs.KeyWa
 		return nil, fmt.Errorf("watch %s: %w", bucket, unavailable(err))
 	}
 	return w, nil
+}
+
+// endWatch takes what was on its way: whoever brings it would wait for ever otherwise.
+func endWatch(w natsjs.KeyWatcher) {
+	if w.Stop() != nil {
+		return // the connection is closed, and the watch with it
+	}
+	for range w.Updates() { //nolint:revive // closed by the end of the watch
+	}
 }
 
 // presenceWatch is one Watch under way. Owned by its goroutine.

@@ -3,9 +3,11 @@ package jetstream
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,4 +153,49 @@ func TestPresenceKeysRoundTrip(t *testing.T) {
 			t.Errorf("%q passes", key)
 		}
 	}
+}
+
+// BenchmarkRegistry registers and removes connections in batches of 1,000, as an edge under many logins does,
+// with the shard's owner following. Beside the time it tells the memory that a registered connection takes.
+func BenchmarkRegistry(b *testing.B) {
+	w := newWorld(b)
+	k, err := NewPresenceKV(PresenceKVConfig{NC: w.nc, Shard: func(chat.UserID) int { return 1 }, Log: quiet()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	heard := &tally{}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = k.Watch(ctx, 1, heard) }()
+	defer func() { cancel(); <-done }()
+	const batch = 1000
+	entries := make([]PresenceEntry, 0, b.N)
+	for i := range b.N {
+		entries = append(entries, PresenceEntry{User: chat.NewUserID(), Edge: "e1", Run: 1 << 60, Number: uint64(i), Session: chat.NewSessionID()})
+	}
+	before := heapNow()
+	b.ResetTimer()
+	for part := range slices.Chunk(entries, batch) {
+		if err := k.Write(w.ctx, part); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(heapNow()-before)/float64(b.N), "heap-B/connection")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "connections/s")
+}
+
+// tally counts what it hears.
+type tally struct{ entries atomic.Int64 }
+
+func (t *tally) Entry(PresenceEntry) { t.entries.Add(1) }
+func (*tally) Beat(string, uint64)   {}
+func (*tally) Bye(string, uint64)    {}
+func (*tally) Loaded()               {}
+
+func heapNow() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
