@@ -1,5 +1,20 @@
-// Package presence keeps how far people have come: the hot cursors of every user in every conversation,
-// and the way from there into the message store.
+// Package presence keeps who is online and how far people have come.
+//
+// Who is online. An edge's Registrar writes its connections into a registry in memory and keeps one lease for
+// all of them; a Shard, the owner of a part of the people, follows the registry and announces changes to the
+// edges that look. In: connections that come and go, interests. Out: announcements (wire.Announcement), last
+// seen for the directory.
+//
+// Guarantees. Of announcements and answers about one person the one with the highest term and version is the
+// newest, in whatever order they arrive. A person is told offline 10 s after the last connection ended and
+// within 45 s of a killed edge, and never while reconnecting within the grace, through a restart of the owner
+// or of everything. What is lost or shed is made good at the edge's next renewal, 10 s later at most.
+//
+// Failures. Without an owner nothing is known and nothing told; without the registry changes are told later.
+// Without the directory last seen waits, bounded.
+//
+// How far people have come: the hot cursors of every user in every conversation, and the way from there into
+// the message store.
 //
 // In: a person's new cursors (Cursors.Advance), changes read back from the hot buckets (Drainer.Handle).
 // Out: merged cursors, and rows in the store.
@@ -13,6 +28,4 @@
 // Failures. Without the bucket or the store nothing is answered (chat.Unavailable, as they say it): half of
 // the truth could move a cursor back in somebody's eyes. A failed barrier is the same; the process that owns
 // it ends. The Drainer fails as a whole and its batch is handed again; writing it twice changes nothing.
-//
-// Registry, status, last seen and typing are not here yet.
 package presence
