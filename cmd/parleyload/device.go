@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/pkg/chat"
@@ -20,6 +21,8 @@ type device struct {
 	history *checker.Writer
 	// onRecord hears of what is shown, in order, on the client's event goroutine; nil: nobody.
 	onRecord func(r chat.Record, source client.Source)
+
+	connected atomic.Bool // an end of the connection is to be noted
 
 	sending sync.Mutex // the history's order of sends is the outbox's
 
@@ -79,6 +82,8 @@ func (d *device) on(event client.Event) {
 		d.write(checker.Event{Op: checker.OpMissed, Conn: d.conn, Conversation: e.ConversationID, Seq: e.After + 1})
 	case client.Gone:
 		d.write(checker.Event{Op: checker.OpGone, Conversation: e.ConversationID})
+	case client.Presence:
+		d.write(checker.Event{Op: checker.OpPresence, User: e.UserID, Which: e.Status.String()})
 	case client.State:
 		d.state(e)
 	case client.CaughtUp:
@@ -130,7 +135,17 @@ func (d *device) state(e client.State) {
 		d.set(func() { d.caught = false })
 	case client.Connected:
 		d.conn = e.Connection
-	case client.Waiting, client.Stopped: // Run tells
+		d.connected.Store(true)
+		d.write(checker.Event{Op: checker.OpConnected, T: e.At.UnixNano()})
+	case client.Waiting, client.Stopped:
+		d.disconnected(e.At)
+	}
+}
+
+// disconnected notes the end of a connection, once: told by the client, or by the end of its Run.
+func (d *device) disconnected(at time.Time) {
+	if d.connected.Swap(false) {
+		d.write(checker.Event{Op: checker.OpDisconnected, T: at.UnixNano()})
 	}
 }
 
@@ -219,7 +234,9 @@ func start(ctx context.Context, devices []*device) *crew {
 	c := &crew{devices: devices, cancel: cancel, failed: make(chan error, len(devices))}
 	for _, d := range devices {
 		c.running.Go(func() {
-			if err := d.live.Run(ctx); err != nil {
+			err := d.live.Run(ctx)
+			d.disconnected(time.Now())
+			if err != nil {
 				c.failed <- err
 			}
 		})

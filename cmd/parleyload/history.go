@@ -81,9 +81,11 @@ func (c *runConfig) cast(ctx context.Context, w *world, talks []talk, bars *prog
 						return err
 					}
 				}
-				s.all[j], err = newDevice(w, p, fmt.Sprint(n+1), api)
 				bar.Increment()
-				return err
+				if s.all[j], err = newDevice(w, p, fmt.Sprint(n+1), api); err != nil {
+					return err
+				}
+				return s.all[j].live.SubscribePresence(t.id)
 			})
 		}
 	}

@@ -40,7 +40,7 @@ var errBroken = errors.New("a promise is broken")
 func newCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check HISTORY",
-		Short: "Judge a history by the promises I1 to I11, I13 and I14; exit code 1 on a violation",
+		Short: "Judge a history by the promises I1 to I14; exit code 1 on a violation",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := os.Open(args[0])

@@ -54,8 +54,12 @@ func (h *history) take(e *Event) error {
 		return nil
 	case OpFinalDevice:
 		who.final = true
+		h.presences.of(who).final = e.T
 		return nil
 	default:
+	}
+	if h.presence(who, e) {
+		return nil
 	}
 	if e.Conversation == "" {
 		return fmt.Errorf("%q without a conversation", e.Op)

@@ -379,10 +379,28 @@ func (w *world) reveal(ok func(*Event) bool) bool {
 	return false
 }
 
+// presenceMutations break what was told of who is there.
+func presenceMutations() []mutation {
+	offline := func(e *Event) bool { return e.Op == OpPresence && e.Which == "offline" }
+	return []mutation{
+		{"I12", "a short reconnect is told", func(w *world) bool {
+			return w.change(offline, func(e *Event) { e.T -= int64(8 * time.Second) })
+		}},
+		{"I12", "offline is told of who stays", func(w *world) bool {
+			return w.change(offline, func(e *Event) { e.User = "u2" })
+		}},
+		{"I12", "a return is never told", func(w *world) bool {
+			i := find(w.events, func(e *Event) bool { return e.Op == OpPresence && e.Which == "away" })
+			w.events = slices.Delete(w.events, i, i+1)
+			return true
+		}},
+	}
+}
+
 func TestEveryMutationIsFoundUnderItsPromise(t *testing.T) {
 	const examples = 15 // histories that each mutation is tried on
 	worlds := rapid.Custom(generate)
-	for _, m := range mutations() {
+	for _, m := range append(mutations(), presenceMutations()...) {
 		t.Run(string(m.promise)+" "+m.name, func(t *testing.T) {
 			broken := 0
 			for seed := range examples {

@@ -1,5 +1,5 @@
-// Package checker judges what clients saw: it reads a history and checks the promises I1 to I11, I13 and I14
-// (for usernames) in time and memory linear in the history.
+// Package checker judges what clients saw: it reads a history and checks the promises I1 to I14 (I12 as far as
+// clients of one server see it, I14 for usernames) in time and memory linear in the history.
 //
 // # The history
 //
@@ -26,6 +26,9 @@
 //	member_remove  client, t0, conversation, users, code
 //	cursor         client, conn, conversation, user, which (read, delivered), seq, n: a receipt that came live
 //	cursor_set     client, conversation, which, seq, code: an own cursor moved, acknowledged if code is "ok"
+//	connected      client: its connection to the server stands (at t)
+//	disconnected   client: it has ended
+//	presence       client, user, which (online, away, offline): the device was told so
 //	final_device   client: the device is connected and at rest, and shows everything that it ever will
 //	final_head     client, conversation, seq, n, id (the head), read {seq,n}, unread, at rest
 //	final_page     client, conversation, from, to, seq (the head's), records: at rest, from the beginning on
@@ -38,5 +41,7 @@
 // Order, membership and content are taken from what was seen of each seq first; whoever saw something else is
 // the violation. Membership is decided by the records, so what a removed member may not have seen is known
 // exactly, whatever the clocks say; times are used only where a promise speaks of them (I8: a read begun after
-// the removal was acknowledged; I13: a read begun after the delete was).
+// the removal was acknowledged; I13: a read begun after the delete was). I12 has nothing but times: who is told offline must have been away for
+// some seconds of the last twenty, whoever is connected for 15 s at rest must not be shown offline. That a killed
+// edge's people are offline within 45 s takes a second edge: a test of cmd/parley has one.
 package checker

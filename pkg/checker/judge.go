@@ -30,6 +30,7 @@ func (h *history) judge() {
 		h.unread(c, head)
 		h.receipts(c, head)
 	}
+	h.judgePresence()
 }
 
 // heads is the head at rest: everybody must see the same. Without final heads it is the highest seq seen.

@@ -41,7 +41,7 @@ type Report struct {
 
 // Promises lists what is checked.
 func Promises() []Promise {
-	return []Promise{"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I13", "I14"}
+	return []Promise{"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13", "I14"}
 }
 
 func meaning(p Promise) string {
@@ -49,7 +49,7 @@ func meaning(p Promise) string {
 		"I1": "acknowledged is stored once", "I2": "every device shows all, once", "I3": "one order", "I4": "dense seq",
 		"I5": "live and sync join", "I6": "a device's order", "I7": "received as sent", "I8": "members only",
 		"I9": "receipts move forward", "I10": "unread is exact", "I11": "repeats get the first answer",
-		"I13": "deleted is unreadable", "I14": "usernames are unique",
+		"I12": "presence does not flap", "I13": "deleted is unreadable", "I14": "usernames are unique",
 	}[p]
 }
 

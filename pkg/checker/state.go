@@ -20,6 +20,7 @@ type history struct {
 	names         map[string]string // username -> client that has it
 	firstClient   []*client
 	devices       map[chat.UserID][]*client
+	presences     presences
 }
 
 // client is one device of one user.

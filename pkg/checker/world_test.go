@@ -331,6 +331,7 @@ func (w *world) removeAndReturn() {
 
 // finish is the end of a run: everybody connected, everything delivered, everything read.
 func (w *world) finish() {
+	w.comings()
 	head := chat.Seq(len(w.log))
 	for _, h := range w.people {
 		for _, d := range h.devices {
@@ -353,6 +354,31 @@ func (w *world) finish() {
 		}
 		w.add(Event{Op: OpFinalHead, Client: d, Conversation: w.conv, Seq: head, N: last.N, ID: last.ID, Read: &read, Unread: last.N - read.N})
 	}
+}
+
+// comings is who was there: everybody all the time, but u1, who was away for 30 s.
+func (w *world) comings() {
+	begin := w.now
+	at := func(d time.Duration, e Event) {
+		w.now = max(w.now, begin+int64(d))
+		e.T = begin + int64(d)
+		w.add(e)
+	}
+	for _, h := range w.people {
+		for _, d := range h.devices {
+			at(0, Event{Op: OpConnected, Client: d.name})
+		}
+	}
+	at(time.Second, Event{Op: OpPresence, Client: "u0/0", User: "u1", Which: "online"})
+	for _, d := range w.people[1].devices {
+		at(100*time.Second, Event{Op: OpDisconnected, Client: d.name})
+	}
+	at(111*time.Second, Event{Op: OpPresence, Client: "u0/0", User: "u1", Which: "offline"})
+	at(130*time.Second, Event{Op: OpConnected, Client: "u1/0"})
+	at(131*time.Second, Event{Op: OpPresence, Client: "u0/0", User: "u1", Which: "away"})
+	at(200*time.Second, Event{Op: OpDisconnected, Client: "u1/0"})
+	at(201*time.Second, Event{Op: OpConnected, Client: "u1/0"})
+	w.now = begin + int64(300*time.Second)
 }
 
 // judge writes the events as a history and checks it.

@@ -37,8 +37,8 @@ type fakeServer struct {
 	renewed []string // tokens given in place
 	syncs   []wire.Sync
 	cursors []wire.CursorUp
-	others  []string // "type data" of presence and typing
-	busy    int      // subscriptions to refuse
+	others  []string      // "type data" of presence and typing
+	busy    int           // subscriptions to refuse
 	limit   int           // messages a sync answers
 	ahead   time.Duration // of the server's clock
 	gone    bool
