@@ -2,6 +2,7 @@ package presence
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -171,4 +172,36 @@ func benchBroadcast(b *testing.B, c *crowd) {
 		}
 	}
 	total.report(b)
+}
+
+// BenchmarkConnectionMemory holds b.N connections of as many people: the registrar of their edge and the owner of
+// their shard, both in one process.
+func BenchmarkConnectionMemory(b *testing.B) {
+	users := make([]chat.UserID, b.N)
+	for i := range users {
+		users[i] = chat.NewUserID()
+	}
+	before := heapNow()
+	edge := NewRegistrar(RegistrarConfig{Edge: "e1"})
+	for _, u := range users {
+		edge.Enter(u, session)
+	}
+	for len(edge.take()) > 0 { // written
+	}
+	registrar := heapNow()
+	r := newRoll(Limits{}.withDefaults(), newShardMetrics(nil, &Shard{}), time.Unix(1_800_000_000, 0))
+	for i, u := range users {
+		r.entry(Entry{User: u, Edge: "e1", Run: 1, Number: uint64(i)}, time.Unix(1_800_000_000, 0))
+	}
+	b.ReportMetric(float64(registrar-before)/float64(b.N), "registrar-B")
+	b.ReportMetric(float64(heapNow()-registrar)/float64(b.N), "owner-B")
+	runtime.KeepAlive(edge)
+	runtime.KeepAlive(r)
+}
+
+func heapNow() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	gatherEntries = 10 * time.Millisecond // registry writes within it go together
+	gatherEntries = 50 * time.Millisecond // registry writes within it go together
 	entriesAtOnce = 1000
 	writeWithin   = 5 * time.Second
 	askWithin     = 2 * time.Second
