@@ -79,8 +79,8 @@ func (c *connection) subscribePresence(f wire.Frame) {
 		return
 	}
 	started := c.work(func() {
-		defer c.presence.looking.Store(false)
 		if err := c.look(f.ID, ids); err != nil {
+			c.presence.looking.Store(false)
 			c.refuse(f.ID, err)
 		}
 	})
@@ -186,6 +186,7 @@ func (c *connection) tellState(id uint64, watched []chat.ConversationID) {
 			state.People = append(state.People, updateOf(u, p))
 		}
 	}
+	c.presence.looking.Store(false)            // who has the answer may ask again
 	c.reply(id, wire.TypePresenceState, state) // queued before any later change
 	c.presence.looks.quiet, c.presence.looks.late = false, late
 	c.presence.late.Store(len(late) > 0)
@@ -400,6 +401,7 @@ func (e *Edge) sceneChanged(d *wire.Delivery) {
 		e.turn(e.lookout.removed(d.Conversation, d.RecordSeq, frame.Data.UserIDs))
 	case chat.ActionAdded:
 		e.spawn(func() { e.learnAgain([]chat.ConversationID{d.Conversation}) })
+	case chat.ActionRole: // the members are the same
 	}
 }
 

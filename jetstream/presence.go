@@ -209,7 +209,7 @@ func endWatch(w natsjs.KeyWatcher) {
 	if w.Stop() != nil {
 		return // the connection is closed, and the watch with it
 	}
-	for range w.Updates() { //nolint:revive // closed by the end of the watch
+	for range w.Updates() { // closed by the end of the watch
 	}
 }
 

@@ -300,6 +300,12 @@ func (b *bus) size() int {
 	return len(b.entries)
 }
 
+func (b *bus) written() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.writes
+}
+
 func (b *bus) lastSeen() map[chat.UserID]time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -49,7 +49,8 @@ type play struct {
 
 func newPlay(t *testing.T) *play {
 	p := &play{
-		site: newSite(t, Limits{}), away: map[string]bool{}}
+		site: newSite(t, Limits{}), away: map[string]bool{},
+	}
 	for i := range 4 {
 		p.users = append(p.users, chat.UserID("u"+strings.Repeat(string(rune('a'+i)), 26)))
 	}

@@ -226,11 +226,11 @@ func (r *Registrar) putBack(batch []Entry) {
 
 // beating keeps the edge's lease and renews what it looks at.
 func (r *Registrar) beating(ctx context.Context) {
-	for wait := BeatEvery; ; {
+	for {
 		limited, cancel := context.WithTimeout(ctx, askWithin)
 		err := r.config.Registry.Beat(limited, r.config.Edge, r.number())
 		cancel()
-		wait = BeatEvery
+		wait := BeatEvery
 		if err != nil && ctx.Err() == nil {
 			r.metrics.failures.Inc()
 			r.config.Log.Warn("the edge's lease is not refreshed, trying again", slog.Any("error", err))

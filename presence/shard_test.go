@@ -254,14 +254,14 @@ func TestRegistrationsGoTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, Limits{})
 		one := s.edge("one")
-		before := s.bus.writes
+		before := s.bus.written()
 		for range 500 {
 			one.Enter(chat.NewUserID(), session)
 		}
 		gone := one.Enter(ann, session)
 		one.Leave(gone) // never written
 		time.Sleep(time.Second)
-		if n := s.bus.writes - before; n != 1 {
+		if n := s.bus.written() - before; n != 1 {
 			t.Errorf("500 connections took %d writes, want 1", n)
 		}
 		if s.bus.size() != 500 {

@@ -153,10 +153,10 @@ func TestPresenceAndTyping(t *testing.T) {
 	peer.SetAway(true)
 	_, at = alice.until(t, "bob is away", at, soon, isStatus(bob, wire.StatusAway))
 	peer.SetAway(false)
-	_, at = alice.until(t, "bob is back", at, soon, isStatus(bob, wire.StatusOnline))
+	alice.until(t, "bob is back", at, soon, isStatus(bob, wire.StatusOnline))
 
 	gone, _ := alice.until(t, "cyd is offline after the grace", 0, presence.Grace+soon, isStatus(cyd, wire.StatusOffline))
-	seen := gone.(client.Presence).LastSeen //nolint:errcheck,forcetypeassert // isStatus looked
+	seen := gone.(client.Presence).LastSeen // isStatus looked
 	if took := time.Since(left); took < presence.Grace-time.Second || seen.Sub(left).Abs() > 2*time.Second {
 		t.Errorf("cyd left at %s, is told offline %s later, last seen %s", left, took, seen)
 	}
@@ -167,7 +167,7 @@ func TestPresenceAndTyping(t *testing.T) {
 	p.start()
 	_, at = alice.until(t, "alice returns", before, soon, isConnected)
 	again, _ := alice.until(t, "cyd is offline when the grace of the restart is over", at, presence.Grace+soon, isStatus(cyd, wire.StatusOffline))
-	if p := again.(client.Presence); !p.LastSeen.Equal(seen) { //nolint:errcheck,forcetypeassert // isStatus looked
+	if p := again.(client.Presence); !p.LastSeen.Equal(seen) { // isStatus looked
 		t.Errorf("last seen %s after a restart, %s before", p.LastSeen, seen)
 	}
 	for _, told := range alice.toldOf(bob) {
