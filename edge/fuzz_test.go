@@ -22,6 +22,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add([]byte(`{"id":3,"type":"message:delete","data":{"conversation_id":"` + g + `","seq":4,"client_id":"0190163d-8694-7a3c-9f2e-5b7d8c6a4e1f"}}`))
 	f.Add([]byte(`{"id":4,"type":"message:read","data":{"conversation_id":"` + g + `","id":"9007199254740993"}}`))
 	f.Add([]byte(`{"id":5,"type":"sync","data":{"conversations":{"` + g + `":18446744073709551615},"limit":100}}`))
+	f.Add([]byte(`{"id":6,"type":"presence:subscribe","data":{"conversation_ids":["` + g + `","` + g + `"]}}`))
 	f.Add([]byte(`{"type":"x","data":"\ud800"}`))
 	e := &Edge{config: Config{KeyBodies: []byte("k")}}
 	if err := e.config.complete(Deps{}); err == nil {
@@ -40,6 +41,15 @@ func FuzzFrame(f *testing.F) {
 		case wire.TypeMessageRead, wire.TypeMessageDelivered:
 			if _, _, err := cursorOf(fr); err != nil {
 				known(t, err)
+			}
+			return
+		case wire.TypePresenceSub:
+			ids, err := watchedOf(fr)
+			if err != nil {
+				known(t, err)
+			}
+			if len(ids) > wire.MaxWatched {
+				t.Errorf("%d conversations looked at", len(ids))
 			}
 			return
 		case wire.TypeSync:

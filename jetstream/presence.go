@@ -18,6 +18,7 @@ import (
 
 const (
 	removalKept   = 2 * time.Minute        // a removed connection's marker; a watch that misses more begins anew
+	edgeKept      = 10 * time.Minute       // an edge's last sign of life; far above the life of its lease
 	watchProof    = time.Second            // between two looks at whether a watch keeps up
 	watchStale    = 5 * time.Second        // behind for so long: it begins anew
 	watchBlind    = removalKept / 2        // without the broker for so long: markers may be missed
@@ -161,7 +162,7 @@ func (k *PresenceKV) putEdge(ctx context.Context, edge string, v edgeValue) erro
 	if err != nil {
 		return fmt.Errorf("sign of life of %s: %w", edge, err)
 	}
-	if _, err := k.js.Publish(ctx, bucketSubject(BucketEdges, edge), body); err != nil {
+	if _, err := k.js.Publish(ctx, bucketSubject(BucketEdges, edge), body, natsjs.WithMsgTTL(edgeKept)); err != nil {
 		return fmt.Errorf("sign of life of %s: %w", edge, unavailable(err))
 	}
 	return nil
@@ -256,7 +257,7 @@ func (w *presenceWatch) follow(ctx context.Context, edges, entries natsjs.KeyWat
 			if !ok {
 				return errWatchEnded
 			}
-			if e != nil {
+			if e != nil && e.Operation() == natsjs.KeyValuePut {
 				w.edge(e)
 			}
 		case e, ok := <-entries.Updates():

@@ -15,7 +15,7 @@ import (
 
 func anyHop(t *rapid.T) wire.Hop {
 	h := wire.Hop{
-		Partition: rapid.Uint16().Draw(t, "partition"), Lane: rapid.SampledFrom([]wire.Lane{wire.LaneLog, wire.LaneCursors}).Draw(t, "lane"),
+		Partition: rapid.Uint16().Draw(t, "partition"), Lane: rapid.SampledFrom([]wire.Lane{wire.LaneLog, wire.LaneCursors, wire.LaneSignals}).Draw(t, "lane"),
 		Replay: rapid.Bool().Draw(t, "replay"), Generation: rapid.Uint32().Draw(t, "generation"), Term: rapid.Uint64().Draw(t, "term"), Prev: rapid.Uint64().Draw(t, "prev"),
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "deliveries") {
