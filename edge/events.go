@@ -29,7 +29,8 @@ const (
 
 // eventsBody is what a stream or a poll begins with.
 type eventsBody struct {
-	Sync wire.Sync `json:"sync,omitzero" doc:"A sync frame's data; absent: everything."`
+	Sync     wire.Sync `json:"sync,omitzero" doc:"A sync frame's data; absent: everything."`
+	Presence []string  `json:"presence,omitzero" doc:"Conversations to look at, as in presence:subscribe."`
 }
 
 // eventsAnswer is a poll's answer: frames as a WebSocket would have carried them.
@@ -164,6 +165,10 @@ func (e *Edge) openStream(who auth.Claims, body eventsBody) (*connection, *strea
 	c.conn = s
 	c.claims.Store(&who)
 	run, err := c.newSync(0, body.Sync)
+	var watched []chat.ConversationID
+	if err == nil {
+		watched, err = parseWatched(body.Presence)
+	}
 	if err != nil { // said by HTTP, while that is possible
 		return nil, nil, err
 	}
@@ -177,6 +182,9 @@ func (e *Edge) openStream(who auth.Claims, body eventsBody) (*connection, *strea
 	}
 	e.metrics.streams.Inc()
 	c.runSync(run)
+	if len(watched) > 0 {
+		c.startLook(0, watched)
+	}
 	return c, s, nil
 }
 
@@ -298,7 +306,7 @@ func (p *poll) take(f wire.Frame, data []byte) {
 	p.answer.Frames = append(p.answer.Frames, data)
 	p.bytes += len(data)
 	switch f.Type {
-	case wire.TypeAuthOK:
+	case wire.TypeAuthOK, wire.TypePresenceState:
 	case wire.TypeCaughtUp:
 		p.caught = true
 	case wire.TypeSyncRecords:

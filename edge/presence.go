@@ -78,15 +78,19 @@ func (c *connection) subscribePresence(f wire.Frame) {
 		c.refuse(f.ID, err)
 		return
 	}
+	c.startLook(f.ID, ids)
+}
+
+func (c *connection) startLook(id uint64, ids []chat.ConversationID) {
 	started := c.work(func() {
-		if err := c.look(f.ID, ids); err != nil {
+		if err := c.look(id, ids); err != nil {
 			c.presence.looking.Store(false)
-			c.refuse(f.ID, err)
+			c.refuse(id, err)
 		}
 	})
 	if !started {
 		c.presence.looking.Store(false)
-		c.refuse(f.ID, chat.Errorf(chat.Unavailable, "this node is stopping"))
+		c.refuse(id, chat.Errorf(chat.Unavailable, "this node is stopping"))
 	}
 }
 
@@ -95,12 +99,16 @@ func watchedOf(f wire.Frame) ([]chat.ConversationID, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data.ConversationIDs) > wire.MaxWatched {
-		return nil, chat.Errorf(chat.Invalid, "%d conversations, at most %d are allowed", len(data.ConversationIDs), wire.MaxWatched)
+	return parseWatched(data.ConversationIDs)
+}
+
+func parseWatched(texts []string) ([]chat.ConversationID, error) {
+	if len(texts) > wire.MaxWatched {
+		return nil, chat.Errorf(chat.Invalid, "%d conversations, at most %d are allowed", len(texts), wire.MaxWatched)
 	}
-	ids := make([]chat.ConversationID, 0, len(data.ConversationIDs))
-	seen := make(map[chat.ConversationID]bool, len(data.ConversationIDs))
-	for _, text := range data.ConversationIDs {
+	ids := make([]chat.ConversationID, 0, len(texts))
+	seen := make(map[chat.ConversationID]bool, len(texts))
+	for _, text := range texts {
 		id, err := chat.ParseConversationID(text)
 		if err != nil {
 			return nil, err
@@ -230,7 +238,13 @@ func presenceFrame(u chat.UserID, p *person) []byte {
 }
 
 // offer queues a frame that may be lost: false when the client has not taken enough of what waits already.
-func (c *connection) offer(frame []byte) bool { return c.out.pushBelow(frame, sheddableBytes) }
+func (c *connection) offer(frame []byte) bool {
+	if !c.out.pushBelow(frame, sheddableBytes) {
+		return false
+	}
+	c.conn.flush()
+	return true
+}
 
 // setStatus takes a presence:update from below: the person is at the device, or away from it.
 func (c *connection) setStatus(f wire.Frame) {

@@ -290,7 +290,8 @@ func TestPresenceGivesWay(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.person("alice"), w.person("bob")
 	direct := w.direct(alice, bob)
-	slow := newConnection(w.edge, nil)
+	slow := newConnection(w.edge)
+	slow.conn = &streamed{wake: make(chan struct{}, 1)}
 	slow.claims.Store(&auth.Claims{UserID: alice})
 	slow.out.push(make([]byte, sheddableBytes))
 	if err := slow.look(7, []chat.ConversationID{direct}); err != nil {
@@ -299,19 +300,19 @@ func TestPresenceGivesWay(t *testing.T) {
 	for _, s := range []wire.Status{wire.StatusOnline, wire.StatusAway, wire.StatusOnline, wire.StatusAway} {
 		w.becomes(bob, s)
 	}
-	if frames := slow.out.take(nil); len(frames) != 2 || !strings.Contains(string(frames[1]), wire.TypePresenceState) {
+	if frames, _ := slow.out.take(); len(frames) != 2 || !strings.Contains(string(frames[1]), wire.TypePresenceState) {
 		t.Fatalf("%d frames in a full queue, want the first and the answer", len(frames))
 	}
 	if n := w.counted("shed_total", "presence"); n != 4 {
 		t.Errorf("%v counted as shed, want 4", n)
 	}
 	slow.tellLate()
-	frames := slow.out.take(nil)
+	frames, _ := slow.out.take()
 	if len(frames) != 1 || !strings.Contains(string(frames[0]), `"status":"away"`) {
 		t.Errorf("told later: %q", frames)
 	}
 	slow.tellLate()
-	if frames := slow.out.take(nil); len(frames) != 0 {
+	if frames, _ := slow.out.take(); len(frames) != 0 {
 		t.Errorf("told again: %q", frames)
 	}
 	w.edge.signalled(&wire.Hop{Deliveries: []wire.Delivery{{Recipients: []chat.UserID{alice}}}})

@@ -106,6 +106,25 @@ export interface Peer {
   user_id: string
 }
 
+export interface PresenceSet {
+  status: string
+}
+
+export interface PresenceState {
+  conversation_ids: string[]
+  people: PresenceUpdate[]
+}
+
+export interface PresenceSubscribe {
+  conversation_ids: string[]
+}
+
+export interface PresenceUpdate {
+  last_seen?: string
+  status: string
+  user_id: string
+}
+
 export interface ChatRecord {
   about?: string
   action?: string
@@ -165,6 +184,15 @@ export interface SyncRecords {
   unread: number
 }
 
+export interface TypingDown {
+  conversation_id: string
+  user_id: string
+}
+
+export interface TypingUp {
+  conversation_id: string
+}
+
 /** What a client sends. */
 export type ClientFrame =
   /** Opens the connection; later: a newer token of the same session. */
@@ -179,6 +207,14 @@ export type ClientFrame =
   | { type: 'message:delivered'; id?: number; data: CursorUp }
   /** Moves one's own cursor (up); somebody's moved (down). */
   | { type: 'message:read'; id?: number; data: CursorUp }
+  /** One writes (up); somebody else does (down). Never stored, may be lost. */
+  | { type: 'typing:start'; id?: number; data: TypingUp }
+  /** One has stopped to write (up); somebody else has (down). */
+  | { type: 'typing:stop'; id?: number; data: TypingUp }
+  /** Names the conversations whose people are looked at; replaces the former ones. */
+  | { type: 'presence:subscribe'; id?: number; data: PresenceSubscribe }
+  /** The person is at this device, or away from it (up); somebody's status changed (down). */
+  | { type: 'presence:update'; id?: number; data: PresenceSet | PresenceUpdate }
   /** Says what the client has and asks for the rest. */
   | { type: 'sync'; id?: number; data: Sync }
   /** Asks for pong. */
@@ -204,6 +240,14 @@ export type ServerFrame =
   | { type: 'message:delivered'; id?: number; data: CursorDown }
   /** Moves one's own cursor (up); somebody's moved (down). */
   | { type: 'message:read'; id?: number; data: CursorDown }
+  /** One writes (up); somebody else does (down). Never stored, may be lost. */
+  | { type: 'typing:start'; id?: number; data: TypingDown }
+  /** One has stopped to write (up); somebody else has (down). */
+  | { type: 'typing:stop'; id?: number; data: TypingDown }
+  /** Answers presence:subscribe. */
+  | { type: 'presence:state'; id?: number; data: PresenceState }
+  /** The person is at this device, or away from it (up); somebody's status changed (down). */
+  | { type: 'presence:update'; id?: number; data: PresenceSet | PresenceUpdate }
   /** One conversation's part of the answer to sync. */
   | { type: 'sync:records'; id?: number; data: SyncRecords }
   /** A conversation named in sync that may not be seen. */

@@ -66,6 +66,8 @@ export interface EventsAnswer {
 }
 
 export interface EventsBody {
+  /** Conversations to look at, as in presence:subscribe. */
+  presence?: string[]
   /** A sync frame's data; absent: everything. */
   sync?: Sync
 }
@@ -123,6 +125,8 @@ export interface Person {
   /** One's own only. */
   email?: string
   id: string
+  /** Of one person with whom one has a direct conversation, when it is known. */
+  presence?: PersonPresence
   /** In users/me: one's conversation with oneself, made or not. */
   self_conversation_id?: string
   username: string
@@ -130,6 +134,12 @@ export interface Person {
 
 export interface PersonAnswer {
   user: Person
+}
+
+export interface PersonPresence {
+  /** With offline, when it is known. */
+  last_seen?: string
+  status: 'online' | 'away' | 'offline'
 }
 
 export interface Posting {
@@ -225,6 +235,11 @@ export interface Tokens {
   refresh_token: string
   session: Session
   user: Person
+}
+
+export interface TypingBody {
+  /** One has stopped to write; absent: one writes. */
+  stop?: boolean
 }
 
 export interface VersionsAnswer {
