@@ -52,7 +52,8 @@ func NewCursors(c Config) *Cursors {
 	return &Cursors{config: c, metrics: newCursorMetrics(c.Reg)}
 }
 
-// Advance merges a person's cursors with what stands. The answer is what stands afterwards, durable; changed
+// Advance merges a person's cursors with what stands. It relies on the bucket to keep a change for longer than an
+// Advance takes, as trimming by age does: else its answer, though never what readers see, could go back. The answer is what stands afterwards, durable; changed
 // reports whether either cursor moved. Whether the place exists is the caller's to check.
 func (c *Cursors) Advance(ctx context.Context, id chat.ConversationID, user chat.UserID, to chat.Cursors) (chat.Cursors, bool, error) {
 	began := time.Now()

@@ -283,13 +283,16 @@ func TestAdvanceIsMonotoneUnderConcurrency(t *testing.T) {
 	c := b.cursors()
 	const devices, steps = 8, 200
 	var all sync.WaitGroup
+	var kept sync.RWMutex // the bucket keeps a change for longer than an Advance takes
 	for d := range devices {
 		all.Go(func() {
 			var told chat.Cursors
 			for i := range steps {
 				seq := chat.Seq((i*7 + d*13) % steps)
 				to := both(seq/2, seq)
+				kept.RLock()
 				merged, _, err := c.Advance(context.Background(), g, ann, to)
+				kept.RUnlock()
 				if err != nil {
 					t.Error(err)
 				}
@@ -298,7 +301,9 @@ func TestAdvanceIsMonotoneUnderConcurrency(t *testing.T) {
 				}
 				told = merged
 				if i%20 == d {
+					kept.Lock()
 					b.drain(t)
+					kept.Unlock()
 				}
 			}
 		})
