@@ -126,6 +126,7 @@ type Edge struct {
 	starting sync.Mutex // guards stopped; nothing else is locked while it is held
 	stopped  bool       // no goroutine starts any more
 	running  sync.WaitGroup
+	stopping chan struct{} // closed with stopped
 
 	blindSince time.Time // owned by Run
 }
@@ -140,6 +141,7 @@ func New(c Config, d Deps) (*Edge, error) {
 		seen: newRecentHeads(), lookout: newLookout(), typings: make(chan struct{}, typingInFlight),
 		all: make(map[*connection]struct{}), users: make(map[chat.UserID][]*connection),
 		sessions: make(map[chat.SessionID][]*connection), emptied: make(chan struct{}),
+		stopping: make(chan struct{}),
 	}
 	e.graces.edge = e
 	e.large = &budget{shares: semaphore.NewWeighted(largeFrames), waited: e.metrics.largeWaits.Inc}
@@ -201,6 +203,7 @@ func (e *Edge) stop() {
 	e.draining.Store(true)
 	e.starting.Lock()
 	e.stopped = true
+	close(e.stopping)
 	e.starting.Unlock()
 	for _, c := range e.connections() {
 		c.finish(wire.CloseDrain, "stopping")

@@ -151,7 +151,11 @@ func (g *graces) serve() {
 			return
 		}
 		timer.Reset(wait)
-		<-timer.C
+		select {
+		case <-timer.C:
+		case <-g.edge.stopping: // all connections end
+			return
+		}
 	}
 }
 

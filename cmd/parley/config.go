@@ -35,6 +35,7 @@ type Config struct {
 	AccessLife     time.Duration `koanf:"access-life"`     // of an access token
 	RefreshLife    time.Duration `koanf:"refresh-life"`    // of a session that is not used
 	Handshakes     int           `koanf:"handshakes"`      // most connections that have not authenticated yet
+	Sockets        string        `koanf:"sockets"`         // auto, dense or plain
 	DrainTime      time.Duration `koanf:"drain-time"`      // clients are asked to reconnect within it
 	LogLevel       string        `koanf:"log-level"`
 	LogFormat      string        `koanf:"log-format"`
@@ -46,7 +47,7 @@ func defaults() Config {
 		Sync: "auto", Partitions: 1, LogKeep: 72 * time.Hour, TrimEvery: time.Minute,
 		Limits: "on", GroupMembers: 500,
 		AccessLife: 10 * time.Minute, RefreshLife: 60 * 24 * time.Hour,
-		Handshakes: 2000, DrainTime: 5 * time.Second,
+		Handshakes: 2000, Sockets: "auto", DrainTime: 5 * time.Second,
 		LogLevel: "info", LogFormat: "text",
 	}
 }
@@ -70,6 +71,7 @@ func addFlags(f *pflag.FlagSet) {
 	f.Duration("access-life", d.AccessLife, "life of an access token")
 	f.Duration("refresh-life", d.RefreshLife, "life of a session that is not used")
 	f.Int("handshakes", d.Handshakes, "most connections that have not authenticated yet")
+	f.String("sockets", d.Sockets, "connections: dense (a shared poller, Linux), plain (goroutines of their own) or auto (dense where it works)")
 	f.Duration("drain-time", d.DrainTime, "time over which clients are asked to reconnect when the server stops")
 	f.String("log-level", d.LogLevel, "debug, info, warn or error")
 	f.String("log-format", d.LogFormat, "text or json")
@@ -123,6 +125,9 @@ func (c Config) Validate() error {
 	}
 	if c.Limits != "on" && c.Limits != "off" {
 		wrong("limits %q: want on or off", c.Limits)
+	}
+	if c.Sockets != "auto" && c.Sockets != "dense" && c.Sockets != "plain" {
+		wrong("sockets %q: want auto, dense or plain", c.Sockets)
 	}
 	if c.GroupMembers < 2 || c.GroupMembers > 100_000 {
 		wrong("group-members %d: want 2 to 100000", c.GroupMembers)

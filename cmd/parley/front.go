@@ -61,7 +61,7 @@ func newFront(ctx context.Context, n *node) (*front, error) {
 		deps.Fanout = append(deps.Fanout, delivery{p.fanout})
 	}
 	f.edge, err = edge.New(edge.Config{
-		ID: edgeID, Origins: n.config.Origins, Handshakes: n.config.Handshakes, DrainTime: n.config.DrainTime, NoLimits: off,
+		ID: edgeID, Origins: n.config.Origins, Handshakes: n.config.Handshakes, DrainTime: n.config.DrainTime, NoLimits: off, Sockets: n.config.Sockets,
 		KeyConversations: n.key.Conversations(), KeyBodies: n.key.Bodies(), Now: n.now, Reg: n.reg, Log: n.log,
 	}, deps)
 	if err != nil {

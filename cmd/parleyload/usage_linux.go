@@ -40,3 +40,25 @@ func usageOf(pid int) usage {
 	}
 	return u
 }
+
+// until is what was used since u.
+func (u usage) until(pid int) usage {
+	now := usageOf(pid)
+	return usage{now.client - u.client, now.server - u.server}
+}
+
+// residentOf is the memory of a process that is in RAM, in bytes; 0 for a pid of 0 or one that is gone.
+func residentOf(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, found := bytes.Cut(status, []byte("VmRSS:"))
+	if fields := bytes.Fields(rest); found && len(fields) > 0 {
+		kib, err := strconv.ParseInt(string(fields[0]), 10, 64)
+		if err == nil {
+			return kib << 10
+		}
+	}
+	return 0
+}

@@ -8,3 +8,7 @@ import "time"
 type usage struct{ client, server time.Duration }
 
 func usageOf(int) usage { return usage{} }
+
+func (usage) until(int) usage { return usage{} }
+
+func residentOf(int) int64 { return 0 }
