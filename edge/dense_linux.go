@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +27,6 @@ const (
 	stateBlocked       // writing: the socket is full
 	stateOver          // for good
 )
-
-var errHangup = errors.New("connection lost")
 
 // dense is conn on a bare descriptor and the poller: no goroutine, timer or buffer while nothing comes or goes.
 type dense struct {
@@ -160,9 +159,11 @@ func (d *dense) read() {
 				return
 			}
 			continue
-		case err != nil || n == 0:
-			d.c.readFailed(errHangup)
-			d.stopReading()
+		case err != nil:
+			d.hangUp(fmt.Errorf("read: %w", err))
+			return
+		case n == 0: // as gorilla calls it
+			d.hangUp(&websocket.CloseError{Code: websocket.CloseAbnormalClosure})
 			return
 		}
 		if !d.take(b[:n]) {
@@ -173,6 +174,12 @@ func (d *dense) read() {
 		}
 	}
 	d.poller.readers.add(d)
+}
+
+// hangUp is called when nothing more can be read.
+func (d *dense) hangUp(err error) {
+	d.c.readFailed(err)
+	d.stopReading()
 }
 
 // restReading is false when an edge has come since the last read began.
