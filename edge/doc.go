@@ -10,6 +10,8 @@
 //   - A connection is registered with every partition's worker before auth:ok, so what is committed after the
 //     answer to a sync comes live, and what the sync covered is not repeated.
 //   - The sending connection has message:sent and not message:received; the sender's other connections do.
+//   - Messages of a connection are handled one at a time and in order; reading waits for nothing but auth (the
+//     workers' registration) and, above 64 KiB, room in the budget.
 //   - Hops are numbered per partition and lane. A gap or another term holds the lane until the worker replayed
 //     the range; when it can not, every connection is told to resync.
 //
@@ -21,6 +23,13 @@
 // Failures: without news of revocations for 5 s every connection closes with 4502 and none opens. A part that
 // does not answer gives unavailable; a commit whose answer did not come gives unknown_outcome, never failure.
 //
-// Goroutines: per connection one that reads and one that writes, and while there is work one per conversation
-// with a send under way, one for a sync and one for cursors. Run waits for all of them.
+// A connection has one of two forms (conn.go), which behave alike. Dense, where the system has epoll: one poller
+// for all, bounded pools that read (Config.Workers) and write (one per CPU), and nothing of its own while idle, no
+// goroutine, timer or buffer. Plain: gorilla and two goroutines. A frame once begun has to go on arriving (5 s and
+// 16 KiB/s), an outgoing one to be taken within 30 s; both are found by the sweep, once a second, as are silence,
+// a missing auth and a close that is not answered.
+//
+// Goroutines: one polls, one sweeps; per plain connection one reads and one writes; and while there is work one
+// per connection that authenticates, per conversation with a send under way, one for a sync and one for cursors.
+// Run waits for all of them.
 package edge

@@ -137,7 +137,7 @@ func (c *idleConfig) populate(ctx context.Context, w *world, bars *progress) ([]
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(registering)
 	for round := range c.conversations {
-		order := rand.Perm(c.users)
+		order := rand.Perm(c.users) //nolint:gosec // any order does
 		for g := range groups {
 			group.Go(func() error {
 				defer bar.Increment()
@@ -171,7 +171,6 @@ type crowd struct {
 	mu    sync.Mutex // guards what follows
 	conns []*socket.Conn
 	gone  int
-	over  bool
 }
 
 func (c *crowd) add(conn *socket.Conn) {
