@@ -50,7 +50,7 @@ type connection struct {
 	hold    *heldFrames
 	opening chan struct{} // closed when the first sync may answer; nil: it may
 	early   bool          // live frames wait for the first sync
-	syncing bool
+	syncing *syncRun      // nil: none is under way
 	covered coverage
 	sends   sendState
 	cursors cursorState

@@ -172,10 +172,16 @@ func (e *Edge) openStream(who auth.Claims, body eventsBody) (*connection, *strea
 	if err != nil { // said by HTTP, while that is possible
 		return nil, nil, err
 	}
-	if !e.enter(c) {
+	if !e.admit() {
 		return nil, nil, chat.Errorf(chat.Unavailable, "this node is stopping")
 	}
+	e.enter(c)
 	c.welcome(0, who)
+	select {
+	case <-e.stopping: // the stop may not have seen this one
+		c.finish(wire.CloseDrain, "stopping")
+	default:
+	}
 	if c.ended() {
 		c.left()
 		return nil, nil, endedAs(c)

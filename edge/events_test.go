@@ -16,8 +16,8 @@ import (
 	"github.com/parley-chat/parley/pkg/wire"
 )
 
-// stream is an open event stream as a client sees it.
-type stream struct {
+// eventReader is an open event stream as a client sees it.
+type eventReader struct {
 	t       testing.TB
 	session chat.SessionID
 	resp    *http.Response
@@ -25,7 +25,7 @@ type stream struct {
 	cancel  context.CancelFunc
 }
 
-func (w *world) events(tb testing.TB, u chat.UserID, body string) *stream {
+func (w *world) events(tb testing.TB, u chat.UserID, body string) *eventReader {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	method := "GET"
@@ -50,19 +50,19 @@ func (w *world) events(tb testing.TB, u chat.UserID, body string) *stream {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &stream{t: tb, session: who.SessionID, resp: resp, lines: bufio.NewScanner(resp.Body), cancel: cancel}
+	s := &eventReader{t: tb, session: who.SessionID, resp: resp, lines: bufio.NewScanner(resp.Body), cancel: cancel}
 	s.lines.Buffer(nil, 4<<20)
 	tb.Cleanup(s.close)
 	return s
 }
 
-func (s *stream) close() {
+func (s *eventReader) close() {
 	s.cancel()
 	_ = s.resp.Body.Close()
 }
 
 // next is the next event: its name, "" for the usual one, and its data.
-func (s *stream) next() (name, data string) {
+func (s *eventReader) next() (name, data string) {
 	s.t.Helper()
 	for s.lines.Scan() {
 		switch line := s.lines.Text(); {
@@ -78,7 +78,7 @@ func (s *stream) next() (name, data string) {
 	return "", ""
 }
 
-func (s *stream) want(typ string) wire.Frame {
+func (s *eventReader) want(typ string) wire.Frame {
 	s.t.Helper()
 	name, data := s.next()
 	f, err := wire.DecodeFrame([]byte(data))

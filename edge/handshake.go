@@ -28,10 +28,7 @@ func (c *connection) first(in inbound) {
 		c.finish(closeFor(err), "not authenticated")
 		return
 	}
-	c.conn.aside(func() {
-		c.welcome(f.ID, who)
-		c.handshakeOver()
-	})
+	c.conn.aside(func() { c.welcome(f.ID, who) })
 }
 
 // handshakeOver is called when the connection has authenticated, or has ended; the first call counts.
@@ -70,6 +67,7 @@ func (c *connection) welcome(id uint64, who auth.Claims) {
 		return
 	}
 	c.awaitSync()
+	c.handshakeOver() // before the client knows
 	c.replyAuth(id, who)
 }
 

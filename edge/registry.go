@@ -9,18 +9,22 @@ import (
 	"github.com/parley-chat/parley/pkg/chat"
 )
 
-// enter makes a connection count, and Run wait for it until release forgets it; false once the edge has stopped.
-func (e *Edge) enter(c *connection) bool {
+// admit has Run wait for one more connection, until release forgets it; false once the edge has stopped.
+func (e *Edge) admit() bool {
 	e.starting.Lock()
 	defer e.starting.Unlock()
 	if e.stopped {
 		return false
 	}
 	e.running.Add(1)
+	return true
+}
+
+// enter makes a connection known to the sweep and the stop; its conn is there by now.
+func (e *Edge) enter(c *connection) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.all[c] = struct{}{}
-	return true
 }
 
 // known makes a connection that authenticated reachable for deliveries; it holds them back until released.

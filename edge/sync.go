@@ -27,6 +27,10 @@ type syncRun struct {
 	limit   int
 	covered map[chat.ConversationID]chat.Seq
 	wanted  conversation.Preferences // as of the self conversation's part of the answer
+
+	after <-chan struct{} // the sync before, answered but not over; may be nil
+	over  chan struct{}   // closed by do
+	told  bool            // its last frame was queued; guarded by the connection's lock
 }
 
 // startSync begins the sync that a frame asks for.
@@ -48,16 +52,19 @@ func (c *connection) startSync(f wire.Frame) {
 func (c *connection) runSync(run *syncRun) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.syncing {
+	if before := c.syncing; before != nil && before.told {
+		run.after = before.over
+	} else if before != nil {
 		limited := chat.Errorf(chat.RateLimited, "a sync is under way")
 		limited.RetryAfter = time.Second
 		c.refuse(run.id, limited)
 		return
 	}
-	if c.syncing = c.work(run.do); !c.syncing {
+	if !c.work(run.do) {
 		c.refuse(run.id, chat.Errorf(chat.Unavailable, "this node is stopping"))
 		return
 	}
+	c.syncing = run
 	if c.early {
 		c.opened()
 	}
@@ -76,16 +83,21 @@ func (c *connection) newSync(id uint64, data wire.Sync) (*syncRun, error) {
 	}
 	return &syncRun{
 		c: c, id: id, user: c.who().UserID, has: data.Conversations, limit: limit,
-		covered: make(map[chat.ConversationID]chat.Seq),
+		covered: make(map[chat.ConversationID]chat.Seq), over: make(chan struct{}),
 	}, nil
 }
 
 // do answers the sync. Live frames are held meanwhile; afterwards those go out that it did not cover.
 func (r *syncRun) do() {
+	defer close(r.over)
 	began := time.Now()
+	r.c.await(r.after)
 	r.c.awaitOpening()
 	r.c.holdBack()
 	err := r.answer(r.c.edge.live)
+	r.c.mu.Lock()
+	r.told = true // whoever has read the end may sync again
+	r.c.mu.Unlock()
 	switch {
 	case r.c.ended():
 	case err != nil:
@@ -96,7 +108,9 @@ func (r *syncRun) do() {
 	}
 	r.c.letGo(r.covered)
 	r.c.mu.Lock()
-	r.c.syncing = false
+	if r.c.syncing == r {
+		r.c.syncing = nil
+	}
 	r.c.mu.Unlock()
 }
 
@@ -105,11 +119,16 @@ func (c *connection) awaitOpening() {
 	c.mu.Lock()
 	opening := c.opening
 	c.mu.Unlock()
-	if opening == nil {
+	c.await(opening)
+}
+
+// await waits until something is over or the connection is.
+func (c *connection) await(something <-chan struct{}) {
+	if something == nil {
 		return
 	}
 	select {
-	case <-opening:
+	case <-something:
 	case <-c.done:
 	}
 }

@@ -283,12 +283,12 @@ func oneSyncAtATime(t *testing.T, newWorld maker) {
 	for _, c = range w.edge.connections() {
 	}
 	c.mu.Lock()
-	c.syncing = true
+	c.syncing = &syncRun{}
 	c.mu.Unlock()
 	d.send(wire.TypeSync, wire.Sync{})
 	d.refused(chat.RateLimited)
 	c.mu.Lock()
-	c.syncing = false
+	c.syncing = nil
 	c.mu.Unlock()
 	d.synced(d.send(wire.TypeSync, wire.Sync{}))
 }

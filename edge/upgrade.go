@@ -58,7 +58,7 @@ func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request) {
 func (e *Edge) open(ws *websocket.Conn, socket *watched) {
 	c := newConnection(e)
 	c.opens.Store(true)
-	if !e.enter(c) {
+	if !e.admit() {
 		c.handshakeOver()
 		_ = socket.Close()
 		return
@@ -66,7 +66,13 @@ func (e *Edge) open(ws *websocket.Conn, socket *watched) {
 	if e.poller == nil || !e.poller.adopt(c, socket.Conn) {
 		c.conn = newPlain(c, ws, socket)
 	}
+	e.enter(c)
 	c.conn.begin()
+	select {
+	case <-e.stopping: // the stop may not have seen this one
+		c.finish(wire.CloseDrain, "stopping")
+	default:
+	}
 }
 
 // turnAway says why a request does not become a connection; the reason is for the metric.
