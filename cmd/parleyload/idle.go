@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type idleConfig struct {
 	settle        time.Duration
 	watch         time.Duration
 	serverPID     int
+	admin         string
 }
 
 func newIdle() *cobra.Command {
@@ -62,6 +64,7 @@ The server must run with --limits off; both sides need a descriptor per connecti
 	f.DurationVar(&c.settle, "settle", 40*time.Second, "rest before the memory is read")
 	f.DurationVar(&c.watch, "watch", 20*time.Second, "time over which the idle CPU is measured")
 	f.IntVar(&c.serverPID, "server-pid", 0, "process that is measured (Linux)")
+	f.StringVar(&c.admin, "admin", "", "admin address of the server, such as http://127.0.0.1:8081: the memory is read after a garbage collection too")
 	return idle
 }
 
@@ -79,9 +82,36 @@ func (c *idleConfig) validate() error {
 type idleResult struct {
 	logins        float64 // a second
 	loginCPU      usage
-	before, after int64 // bytes of the server
+	before, after memory
 	rest          usage
 	lost          int // connections that ended meanwhile
+}
+
+// memory is what the server has in RAM, in bytes, as it is and after a garbage collection.
+type memory struct{ asIs, collected int64 }
+
+const collecting = 10 * time.Second // for freed memory to go back to the system
+
+func (c *idleConfig) memory(ctx context.Context) (memory, error) {
+	m := memory{asIs: residentOf(c.serverPID)}
+	if c.admin == "" {
+		return m, nil
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.admin+"/debug/pprof/heap?gc=1", http.NoBody)
+	if err != nil {
+		return m, fmt.Errorf("collect: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return m, fmt.Errorf("collect: %w", err)
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	if err := rest(ctx, collecting); err != nil {
+		return m, err
+	}
+	m.collected = residentOf(c.serverPID)
+	return m, nil
 }
 
 func (c *idleConfig) measure(ctx context.Context, out, errOut io.Writer) error {
@@ -102,7 +132,9 @@ func (c *idleConfig) measure(ctx context.Context, out, errOut io.Writer) error {
 	var r idleResult
 	crowd := &crowd{}
 	defer crowd.end()
-	r.before = residentOf(c.serverPID)
+	if r.before, err = c.memory(ctx); err != nil {
+		return err
+	}
 	used, began := usageOf(c.serverPID), time.Now()
 	if err := c.fill(ctx, crowd, tokens, bars); err != nil {
 		return err
@@ -112,7 +144,10 @@ func (c *idleConfig) measure(ctx context.Context, out, errOut io.Writer) error {
 	if err := rest(ctx, c.settle); err != nil {
 		return err
 	}
-	r.after, used = residentOf(c.serverPID), usageOf(c.serverPID)
+	if r.after, err = c.memory(ctx); err != nil {
+		return err
+	}
+	used = usageOf(c.serverPID)
 	if err := rest(ctx, c.watch); err != nil {
 		return err
 	}
@@ -284,8 +319,14 @@ func (c *idleConfig) tell(r *idleResult, out io.Writer) error {
 		c.connections, c.users, c.conversations, min(c.members, c.users), c.parallel, c.addresses, runtime.NumCPU(), runtime.Version())
 	line("logins       %8.0f /s   server CPU %.0f µs each, client %.0f µs", r.logins,
 		float64(r.loginCPU.server.Microseconds())/float64(c.connections), float64(r.loginCPU.client.Microseconds())/float64(c.connections))
-	line("memory       %8.0f bytes per connection (VmRSS %.1f MB before, %.1f MB after, %s later)",
-		float64(r.after-r.before)/float64(c.connections), float64(r.before)/1e6, float64(r.after)/1e6, c.settle)
+	of := func(what string, before, after int64) {
+		line("memory       %8.0f bytes per connection %s (VmRSS %.1f MB before, %.1f MB after)",
+			float64(after-before)/float64(c.connections), what, float64(before)/1e6, float64(after)/1e6)
+	}
+	of(fmt.Sprintf("%s later", c.settle), r.before.asIs, r.after.asIs)
+	if c.admin != "" {
+		of("collected", r.before.collected, r.after.collected)
+	}
 	line("idle         %8.2f %% of one CPU over %s (pings included)", 100*r.rest.server.Seconds()/c.watch.Seconds(), c.watch)
 	line("lost         %8d connections", r.lost)
 	_, err := io.WriteString(out, b.String())
