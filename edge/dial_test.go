@@ -23,6 +23,7 @@ const patience = 10 * time.Second // longest wait for something that must come
 // phone is a test client.
 type phone struct {
 	t  testing.TB
+	w  *world
 	ws *websocket.Conn
 	id uint64
 }
@@ -38,7 +39,7 @@ func (w *world) open(tb testing.TB) *phone {
 		tb.Fatalf("dial: %v %v", err, resp)
 	}
 	tb.Cleanup(func() { _ = ws.Close() })
-	return &phone{t: tb, ws: ws}
+	return &phone{t: tb, w: w, ws: ws}
 }
 
 // login connects a user with a new session.
@@ -73,6 +74,7 @@ func (d *phone) raw(text string) {
 func (d *phone) next() (wire.Frame, error) {
 	_ = d.ws.SetReadDeadline(time.Now().Add(patience))
 	_, b, err := d.ws.ReadMessage()
+	d.w.with(func() {}) // what the model did before is seen from here on: bare system calls are no order to Go
 	if err != nil {
 		return wire.Frame{}, err
 	}

@@ -57,7 +57,9 @@ func aLostHopIsReplayedBeforeWhatFollows(t *testing.T, newWorld maker) {
 	}
 	d.receives("0", "1", "2", "3", "4", "5")
 	d.quiet()
-	if w.replays == 0 {
+	var replays int
+	w.with(func() { replays = w.replays })
+	if replays == 0 {
 		t.Error("nothing was replayed")
 	}
 }
@@ -121,9 +123,11 @@ func aNewWorkerIsToldOurUsersAndReplays(t *testing.T, newWorld maker) {
 	d.receives("unseen")
 	w.say(g, bob, "after")
 	d.receives("after")
-	if w.counts[alice] != 1 {
-		t.Errorf("alice is registered %d times", w.counts[alice])
-	}
+	w.with(func() {
+		if w.counts[alice] != 1 {
+			t.Errorf("alice is registered %d times", w.counts[alice])
+		}
+	})
 }
 
 func TestWithoutAReplayClientsAreToldToResync(t *testing.T) {

@@ -56,8 +56,8 @@ func theSenderHasSentAndEverybodyElseReceived(t *testing.T, newWorld maker) {
 			w.flush()
 			for _, d := range []*phone{desk, peer} {
 				got := d.want(wire.TypeMessageReceived)
-				if string(got.Data) != string(w.log[1].Raw) {
-					t.Errorf("received %s, the log holds %s", got.Data, w.log[1].Raw)
+				if want := w.raw(1); string(got.Data) != want {
+					t.Errorf("received %s, the log holds %s", got.Data, want)
 				}
 			}
 			phone1.quiet()

@@ -480,6 +480,13 @@ func (w *world) Allow(kind string, _ netip.Addr) (bool, time.Duration) {
 	return !w.refuse[kind], 1500 * time.Millisecond
 }
 
+// raw is an entry of the log as it is stored.
+func (w *world) raw(at int) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return string(w.log[at].Raw)
+}
+
 // with changes the world under its lock.
 func (w *world) with(f func()) {
 	w.mu.Lock()
