@@ -116,8 +116,14 @@ func (s *scanner) takeHead(b []byte) (n int, err error) {
 				return n, err
 			}
 		}
+		if s.have >= 2 && s.have == s.headSize()-maskBytes {
+			if err := s.judgeLength(); err != nil {
+				return n, err
+			}
+		}
 		if s.have >= 2 && s.have == s.headSize() {
-			return n, s.enter()
+			s.enter()
+			return n, nil
 		}
 	}
 	return n, nil
@@ -161,28 +167,45 @@ func (s *scanner) headSize() uint8 {
 	}
 }
 
-// enter begins a frame's payload.
-func (s *scanner) enter() error {
-	length := uint64(s.head[1] & lengthBits)
-	switch length {
+// length is the payload's, as the head announces it.
+func (s *scanner) length() uint64 {
+	switch short := s.head[1] & lengthBits; short {
 	case length16:
-		length = uint64(binary.BigEndian.Uint16(s.head[2:]))
+		return uint64(binary.BigEndian.Uint16(s.head[2:]))
 	case length64:
-		length = binary.BigEndian.Uint64(s.head[2:])
+		return binary.BigEndian.Uint64(s.head[2:])
+	default:
+		return uint64(short)
 	}
+}
+
+// judgeLength looks at the head once the length is there.
+func (s *scanner) judgeLength() error {
+	if s.op&controlBit != 0 {
+		return nil
+	}
+	before := uint64(0)
+	if s.op == frameContinues {
+		before = uint64(s.message)
+	}
+	if length := s.length(); length > wire.MaxFrame || before+length > wire.MaxFrame {
+		return errTooLarge
+	}
+	return nil
+}
+
+// enter begins a frame's payload.
+func (s *scanner) enter() {
+	length := uint32(s.length())
 	if s.op&controlBit == 0 {
-		if !s.open {
+		if s.op != frameContinues {
 			s.message = 0
 		}
-		if length > wire.MaxFrame || uint64(s.message)+length > wire.MaxFrame {
-			return errTooLarge
-		}
-		s.message += uint32(length)
+		s.message += length
 		s.open = !s.final
 	}
 	copy(s.key[:], s.head[s.have-maskBytes:s.have])
-	s.left, s.at, s.inside = uint32(length), 0, true
-	return nil
+	s.left, s.at, s.inside = length, 0, true
 }
 
 const (
