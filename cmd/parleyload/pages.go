@@ -163,8 +163,11 @@ type shelf struct {
 	took  *latencies
 }
 
+// anyOf is one of 0 to n-1.
+func anyOf(n int) int { return rand.N(n) } //nolint:gosec // nobody gains by guessing it
+
 func (c *pagesConfig) shelves() []shelf {
-	somewhere := func(head chat.Seq) chat.Position { return chat.Position(1 + rand.N(head)) }
+	somewhere := func(head chat.Seq) chat.Position { return chat.Position(1 + anyOf(int(head))) }
 	return []shelf{
 		{"newest", func(chat.Seq) client.PageQuery { return client.PageQuery{Limit: c.limit} }, newLatencies()},
 		{"before", func(head chat.Seq) client.PageQuery {
@@ -190,7 +193,7 @@ func (c *pagesConfig) read(ctx context.Context, talks []talk, bars *progress) ([
 		group.Go(func() error {
 			for n := reader; time.Since(began) < c.duration; n++ {
 				bar.SetCurrent(int64(time.Since(began) / time.Second))
-				if err := c.page(ctx, talks[rand.N(len(talks))], shelves[n%len(shelves)], reader); err != nil {
+				if err := c.page(ctx, talks[anyOf(len(talks))], shelves[n%len(shelves)], reader); err != nil {
 					return err
 				}
 			}
@@ -205,7 +208,7 @@ func (c *pagesConfig) read(ctx context.Context, talks []talk, bars *progress) ([
 func (c *pagesConfig) page(ctx context.Context, t talk, s shelf, reader int) error {
 	head := chat.Seq(c.messages/c.conversations) + 1 // and the record of the conversation's beginning
 	began := time.Now()
-	page, err := t.people[rand.N(len(t.people))].api.Page(ctx, t.id, s.query(head))
+	page, err := t.people[anyOf(len(t.people))].api.Page(ctx, t.id, s.query(head))
 	s.took.add(reader, time.Since(began))
 	if err != nil {
 		return fmt.Errorf("page %s of %s: %w", s.name, t.id, err)
