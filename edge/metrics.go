@@ -76,7 +76,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		replays:     counters("replays_total", "Replays asked for, by outcome.", "outcome"),
 		resyncs:     counter("resyncs_total", "Connections told to resync."),
 		presence:    counter("presence_updates_total", "Frames queued to connections about somebody's presence."),
-		shed:        counters("shed_total", "Frames that found no room and gave way: presence (told later), typing (lost).", "what"),
+		shed:        counters("shed_total", "Frames that found no room and gave way: presence (told later), typing and receipts in groups (lost).", "what"),
 		requests:    counters("requests_total", "REST requests, by operation and status.", "operation", "status"),
 		seconds:     f.NewHistogramVec(seconds("request_seconds", "Time of REST requests."), []string{"operation"}),
 	}

@@ -94,7 +94,7 @@ func (e *Edge) signalled(h *wire.Hop) {
 		for _, u := range d.Recipients {
 			for _, c := range e.users[u] {
 				if !c.offer(frame) {
-					e.metrics.shed.WithLabelValues("typing").Inc()
+					e.metrics.shed.WithLabelValues("signals").Inc()
 				}
 			}
 		}

@@ -91,6 +91,9 @@ func (w *Worker) planReceipts(batch []CursorChange, peers map[chat.ConversationI
 		after := before.Max(c.Cursors)
 		w.receipts.put(key, after)
 		users := []chat.UserID{c.UserID}
+		if c.ConversationID.Type() == chat.Group && after != before {
+			w.grouped.moved(c.ConversationID, c.UserID, before, after)
+		}
 		if a := peers[c.ConversationID]; a != nil {
 			if peer := a.state.Peer(c.UserID); peer != "" {
 				users = append(users, peer)

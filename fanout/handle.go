@@ -43,6 +43,7 @@ func (w *Worker) Handle(ctx context.Context, entries []chat.Entry) error {
 		return err
 	}
 	w.typists.said(b.plans)
+	w.grouped.said(b.plans)
 	w.deliver(b.plans)
 	for id, a := range b.audiences {
 		w.audiences.put(id, a)

@@ -57,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		changesForgotten: counter("changes_forgotten_total", "Membership changes forgotten before the roster had them: lists lack them until it has."),
 		signals: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "parley_fanout_signals_total", ConstLabels: labels,
-			Help: "Typing signals by result: sent, or why not (repeated, idle, member, large; dropped: queue, typists, outbox, unavailable).",
+			Help: "Typing, and receipts in groups, by result: sent, or why not (repeated, idle, member, large; dropped: queue, typists, outbox, unavailable).",
 		}, []string{"result"}),
 		rosterErrors: counter("roster_errors_total", "Failed reads of the roster's position."),
 	}

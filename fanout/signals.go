@@ -14,7 +14,7 @@ const (
 	signalQueue   = 1024            // signals waiting; beyond: dropped
 	typistsAtMost = 8192            // people writing in one partition; beyond: dropped
 	signalAsk     = 2 * time.Second // one question to the owner for a signal
-	signalSweep   = 500 * time.Millisecond
+	signalSweep   = 250 * time.Millisecond
 )
 
 // typingSignal is somebody who begins or stops to write.
@@ -58,6 +58,7 @@ func (w *Worker) signalling(ctx context.Context) {
 			for _, gone := range w.typists.expired(w.config.Now()) {
 				w.typing(ctx, typingSignal{gone.conversation, gone.user, true})
 			}
+			w.tellReceipts(ctx)
 		}
 	}
 }

@@ -92,6 +92,7 @@ type Worker struct {
 	receipts  *lru[receiptKey, chat.Cursors] // owned by HandleCursors' caller
 	signals   chan typingSignal
 	typists   typists
+	grouped   groupReceipts
 
 	// mu makes Handle and Register linear: a record is either up to a registration's position or delivered
 	// to it. It is never held while the owner is asked or the transport is used.
@@ -123,6 +124,7 @@ func New(c Config) *Worker {
 	w := &Worker{config: c, aside: make(map[chat.Mark]bool), signals: make(chan typingSignal, signalQueue)}
 	w.audiences = newAudiences(c.Limits.Audience)
 	w.receipts = newLRU[receiptKey, chat.Cursors](c.Limits.Receipts, nil)
+	w.grouped = newGroupReceipts()
 	w.registry = newRegistry(c.Limits)
 	w.changes = newChanges(c.Limits.Changes)
 	for lane := range w.rings {

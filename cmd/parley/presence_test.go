@@ -24,7 +24,7 @@ type watcher struct {
 	stop func()
 
 	mu      sync.Mutex
-	told    []client.Event // Presence, Watching, Typing and Connected
+	told    []client.Event // Presence, Watching, Typing, Receipt and Connected
 	changed chan struct{}
 }
 
@@ -52,7 +52,7 @@ func (w *watcher) event(e client.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch e := e.(type) {
-	case client.Presence, client.Watching, client.Typing:
+	case client.Presence, client.Watching, client.Typing, client.Receipt:
 		w.told = append(w.told, e)
 	case client.State:
 		if e.Phase == client.Connected {
