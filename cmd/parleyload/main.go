@@ -30,7 +30,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newReplay(), newPages(), newIdle(), newCheck())
+	root.AddCommand(newRun(), newReplay(), newPages(), newStorm(), newIdle(), newCheck())
 	return root
 }
 
