@@ -40,6 +40,7 @@ type connection struct {
 	pinged atomic.Int64                // the heard value that the last ping asked after
 	leaves atomic.Bool                 // goaway was sent: no new work
 	opens  atomic.Bool                 // counts among those that have not authenticated
+	paced  atomic.Bool                 // the pacer will flush it
 	holds  atomic.Int32                // the conn and each piece of work; at 0 the connection is forgotten
 
 	ending sync.Once
@@ -191,11 +192,18 @@ func (c *connection) readFailed(err error) {
 func (c *connection) push(payload []byte) { c.pushReady(onWire(opText, payload)) }
 
 func (c *connection) pushReady(frame []byte) {
+	if c.queue(frame) {
+		c.conn.flush()
+	}
+}
+
+// queue is push without the flush.
+func (c *connection) queue(frame []byte) (queued bool) {
 	if !c.out.push(frame) {
 		c.finish(wire.CloseTooSlow, "too slow")
-		return
+		return false
 	}
-	c.conn.flush()
+	return true
 }
 
 // pushWait queues a frame once there is room.

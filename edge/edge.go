@@ -102,6 +102,7 @@ type Edge struct {
 	large   *budget
 	poller  *poller // nil: every connection is plain
 	graces  graces
+	pacer   pacer
 	lanes   []*hopLane // two per partition, by lane
 	seen    *recentHeads
 	lookout *lookout
@@ -143,7 +144,7 @@ func New(c Config, d Deps) (*Edge, error) {
 		sessions: make(map[chat.SessionID][]*connection), emptied: make(chan struct{}),
 		stopping: make(chan struct{}),
 	}
-	e.graces.edge = e
+	e.graces.edge, e.pacer.edge = e, e
 	e.large = &budget{shares: semaphore.NewWeighted(largeFrames), waited: e.metrics.largeWaits.Inc}
 	for p := range d.Fanout {
 		e.lanes = append(e.lanes, newHopLane(p, wire.LaneLog), newHopLane(p, wire.LaneCursors))

@@ -110,25 +110,26 @@ func (c *connection) resync() {
 	c.reply(0, wire.TypeResync, struct{}{})
 }
 
-// deliver takes a live frame for this connection. It does not block.
-func (c *connection) deliver(d *delivery) {
+// deliver takes a live frame for this connection; true: it is queued and the caller has the connection flushed. It
+// does not block.
+func (c *connection) deliver(d *delivery) (queued bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d.lane == wire.LaneLog && c.sends.isOwn(d) {
-		return
+		return false
 	}
-	c.pass(d)
+	return c.pass(d)
 }
 
 // pass is called with the lock held: the order of calls is the order on the wire.
-func (c *connection) pass(d *delivery) {
+func (c *connection) pass(d *delivery) (queued bool) {
 	c.edge.metrics.recipients.Inc()
 	if c.hold != nil {
 		c.hold.add(d)
-		return
+		return false
 	}
 	if c.covered.has(d) {
-		return
+		return false
 	}
-	c.pushReady(d.frame)
+	return c.queue(d.frame)
 }

@@ -36,6 +36,7 @@ type hopLane struct {
 	heldCount  int
 	heldBytes  int
 	overflowed bool
+	flushes
 }
 
 func newHopLane(partition int, lane wire.Lane) *hopLane {
@@ -138,9 +139,10 @@ func (e *Edge) apply(l *hopLane, h *wire.Hop) {
 		if d.Seq <= l.last {
 			continue
 		}
-		e.fan(l.lane, d)
+		e.fan(l, d)
 		l.last = d.Seq
 	}
+	e.settle(&l.flushes)
 }
 
 func (l *hopLane) keep(h wire.Hop, size int) {
@@ -250,22 +252,32 @@ func (l *hopLane) released() {
 	l.held, l.heldCount, l.heldBytes = nil, 0, 0
 }
 
-// fan hands one delivery to every connection of its recipients.
-func (e *Edge) fan(lane wire.Lane, d *wire.Delivery) {
+// fan hands one delivery to every connection of its recipients. They are written to when the hop is settled.
+func (e *Edge) fan(l *hopLane, d *wire.Delivery) {
 	if len(d.Recipients) == 0 { // it only moves the number
 		return
 	}
 	e.metrics.deliveries.Inc()
-	out := &delivery{frame: onWire(opText, d.Frame), payload: d.Frame, lane: lane, conversation: d.Conversation, seq: d.RecordSeq}
-	if lane == laneLog {
+	out := &delivery{frame: onWire(opText, d.Frame), payload: d.Frame, lane: l.lane, conversation: d.Conversation, seq: d.RecordSeq}
+	if l.lane == laneLog {
 		e.sceneChanged(d)
 		e.seen.note(d.Conversation, d.RecordSeq, d.Frame)
 	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
+	queued := &l.now
+	if len(d.Recipients) >= crowdSize {
+		queued = &l.flushes.paced
+	}
 	for _, u := range d.Recipients {
 		for _, c := range e.users[u] {
-			c.deliver(out)
+			switch {
+			case !c.deliver(out):
+			case c.out.holds(pacedBytes):
+				l.now = append(l.now, c)
+			default:
+				*queued = append(*queued, c)
+			}
 		}
 	}
 }

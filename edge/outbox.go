@@ -77,6 +77,13 @@ func (o *outbox) take() (frames [][]byte, last bool) {
 	return frames, o.shut
 }
 
+// holds reports whether so many bytes wait.
+func (o *outbox) holds(bytes int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes >= bytes
+}
+
 // waiting reports whether the writer has something to do.
 func (o *outbox) waiting() bool {
 	o.mu.Lock()

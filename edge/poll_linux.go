@@ -123,6 +123,22 @@ func (p *poller) control(f func(set int) error) (err error) {
 	return err
 }
 
+// flushAll hands what can be written to the writers, together, and returns the connections of another form.
+func (p *poller) flushAll(conns []*connection) (others []*connection) {
+	var own []*dense
+	for _, c := range conns {
+		d, ok := c.conn.(*dense)
+		switch {
+		case !ok:
+			others = append(others, c)
+		case d.writing.CompareAndSwap(stateResting, stateActive):
+			own = append(own, d)
+		}
+	}
+	p.writers.add(own...)
+	return others
+}
+
 // forget is called before d's descriptor is closed.
 func (p *poller) forget(d *dense) {
 	p.mu.Lock()

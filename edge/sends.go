@@ -177,7 +177,9 @@ func (c *connection) runLane(lane *sendLane, p pendingSend) {
 			c.sends.answered(lane, placed{p.command.ConversationID, outcome.Seq})
 		}
 		if lane.early != nil { // not answered, or a repeat that gave another record: the client must see it
-			c.pass(lane.early)
+			if c.pass(lane.early) {
+				c.conn.flush()
+			}
 			lane.early = nil
 		}
 		if err != nil {
