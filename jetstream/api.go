@@ -168,7 +168,9 @@ func directGet(ctx context.Context, nc *nats.Conn, stream string, r getRequest, 
 		return fmt.Errorf("direct get %s: %w", stream, err)
 	}
 	inbox := nc.NewInbox()
-	sub, err := nc.SubscribeSync(inbox)
+	// Room for all that can come and its end mark; a sync subscription would have room for 65,536.
+	answers := make(chan *nats.Msg, max(len(r.MultiLast), r.Batch)+2)
+	sub, err := nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return fmt.Errorf("direct get %s: %w", stream, unavailable(err))
 	}
@@ -177,9 +179,11 @@ func directGet(ctx context.Context, nc *nats.Conn, stream string, r getRequest, 
 		return fmt.Errorf("direct get %s: %w", stream, unavailable(err))
 	}
 	for {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return fmt.Errorf("direct get %s: %w", stream, unavailable(err))
+		var m *nats.Msg
+		select {
+		case m = <-answers:
+		case <-ctx.Done():
+			return fmt.Errorf("direct get %s: %w", stream, unavailable(ctx.Err()))
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
