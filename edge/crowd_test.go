@@ -45,6 +45,18 @@ func (c *crowd) SetAway(n uint64, away bool) {
 	c.away[n] = away
 }
 
+func (c *crowd) isAway(n uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.away[n]
+}
+
+func (c *crowd) registered() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.seats)
+}
+
 func (c *crowd) Leave(n uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

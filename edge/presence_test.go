@@ -104,8 +104,8 @@ func TestASubscriptionEndsWithTheConnection(t *testing.T) {
 	if got := w.crowd.watched(); len(got) != 0 {
 		t.Errorf("still watched: %v", got)
 	}
-	if len(w.crowd.seats) != 0 {
-		t.Errorf("still registered: %v", w.crowd.seats)
+	if n := w.crowd.registered(); n != 0 {
+		t.Errorf("%d are still registered", n)
 	}
 	if len(w.edge.lookout.scenes)+len(w.edge.lookout.people) != 0 {
 		t.Errorf("%d conversations and %d people are kept", len(w.edge.lookout.scenes), len(w.edge.lookout.people))
@@ -275,12 +275,12 @@ func TestAwayIsToldByTheClient(t *testing.T) {
 	d := w.login(t, w.person("alice"))
 	d.send(wire.TypePresenceUpdate, wire.PresenceSet{Status: "away"})
 	d.quiet()
-	if !w.crowd.away[1] {
+	if !w.crowd.isAway(1) {
 		t.Error("away was not taken")
 	}
 	d.send(wire.TypePresenceUpdate, wire.PresenceSet{Status: "online"})
 	d.quiet()
-	if w.crowd.away[1] {
+	if w.crowd.isAway(1) {
 		t.Error("online was not taken")
 	}
 }
