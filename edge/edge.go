@@ -103,10 +103,12 @@ type Edge struct {
 	poller  *poller // nil: every connection is plain
 	graces  graces
 	pacer   pacer
-	lanes   []*hopLane // two per partition, by lane
-	seen    *recentHeads
-	lookout *lookout
-	typings chan struct{} // holds one for each question because of typing
+
+	pressure pressure
+	lanes    []*hopLane // two per partition, by lane
+	seen     *recentHeads
+	lookout  *lookout
+	typings  chan struct{} // holds one for each question because of typing
 
 	// live is the life of every connection and of everything done for one: Run ends it, after Drain or at once.
 	live context.Context //nolint:containedctx // a connection outlives the request that opened it
@@ -246,6 +248,7 @@ func (e *Edge) spawn(f func()) bool {
 // sweep looks at every connection once a second.
 func (e *Edge) sweep() {
 	e.watchRevocations()
+	e.relieve(time.Now())
 	now := e.config.Now()
 	for _, c := range e.connections() {
 		c.sweep(now)

@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	connections prometheus.Gauge
 	streams     prometheus.Gauge
+	pressure    prometheus.Gauge
 	handshakes  prometheus.Gauge
 	turnedAway  *prometheus.CounterVec // by reason, before the upgrade
 	closed      *prometheus.CounterVec // by close code
@@ -54,6 +55,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	return &metrics{
 		connections: gauge("connections", "Authenticated connections."),
+		pressure:    gauge("pressure", "What gives way to sends now: 0 nothing, 1 typing, 2 presence, 3 receipts by REST, 4 history and lists, 5 new connections and logins; each with those before it."),
 		streams:     gauge("streams", "Of the connections, those that are event streams or polls."),
 		handshakes:  gauge("handshakes", "Connections that have not authenticated yet."),
 		turnedAway:  counters("turned_away_total", "Upgrades refused, by reason.", "reason"),
@@ -76,7 +78,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		replays:     counters("replays_total", "Replays asked for, by outcome.", "outcome"),
 		resyncs:     counter("resyncs_total", "Connections told to resync."),
 		presence:    counter("presence_updates_total", "Frames queued to connections about somebody's presence."),
-		shed:        counters("shed_total", "Frames that found no room and gave way: presence (told later), typing and receipts in groups (lost).", "what"),
+		shed:        counters("shed_total", "Frames that found no room and gave way: presence (told later), typing and receipts in groups (lost), and reads refused under pressure.", "what"),
 		requests:    counters("requests_total", "REST requests, by operation and status.", "operation", "status"),
 		seconds:     f.NewHistogramVec(seconds("request_seconds", "Time of REST requests."), []string{"operation"}),
 	}

@@ -212,7 +212,7 @@ func updateOf(u chat.UserID, p *person) wire.PresenceUpdate {
 
 // tellLate tells what found no room before, as it is now. The sweep calls it each second.
 func (c *connection) tellLate() {
-	if !c.presence.late.Load() {
+	if !c.presence.late.Load() || c.edge.pressure.sheds(shedPresence) {
 		return
 	}
 	o := c.edge.lookout
@@ -360,7 +360,7 @@ func (e *Edge) tellLookers(u chat.UserID, p *person) {
 }
 
 func (e *Edge) tell(c *connection, u chat.UserID, frame []byte) {
-	if !c.presence.looks.quiet && c.offer(frame) {
+	if !c.presence.looks.quiet && !e.pressure.sheds(shedPresence) && c.offer(frame) {
 		e.metrics.presence.Inc()
 		return
 	}

@@ -167,6 +167,9 @@ func (r *rest) admitted(ctx context.Context, kind string, malformed error) error
 	if err := r.limited(ctx, kind); err != nil {
 		return err
 	}
+	if err := r.edge.mayRead(shedConnections, "logins"); err != nil {
+		return err
+	}
 	return malformed
 }
 

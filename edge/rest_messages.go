@@ -171,6 +171,9 @@ func (e *Edge) positionOf(ctx context.Context, path *MessagePath, user chat.User
 }
 
 func (e *Edge) versions(ctx context.Context, path *MessagePath) (versionsAnswer, error) {
+	if err := e.mayRead(shedHistory, "history"); err != nil {
+		return versionsAnswer{}, err
+	}
 	user := claimsOf(ctx).UserID
 	a, at, err := e.positionOf(ctx, path, user)
 	if err != nil {
@@ -192,6 +195,9 @@ func rawValues(list [][]byte) []jsontext.Value {
 }
 
 func (e *Edge) page(ctx context.Context, in *PageInput) (pageAnswer, error) {
+	if err := e.mayRead(shedHistory, "history"); err != nil {
+		return pageAnswer{}, err
+	}
 	id, err := in.id()
 	if err != nil {
 		return pageAnswer{}, err

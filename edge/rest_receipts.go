@@ -111,6 +111,9 @@ func (e *Edge) putCursors(ctx context.Context, id chat.ConversationID, user chat
 
 // receipts compares every other member's cursors with one message.
 func (e *Edge) receipts(ctx context.Context, path *MessagePath) (receiptsAnswer, error) {
+	if err := e.mayRead(shedReceipts, "receipts"); err != nil {
+		return receiptsAnswer{}, err
+	}
 	user := claimsOf(ctx).UserID
 	a, at, err := e.positionOf(ctx, path, user)
 	if err != nil {

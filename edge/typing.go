@@ -57,6 +57,10 @@ func (c *connection) typing(f wire.Frame) {
 		return
 	}
 	e := c.edge
+	if e.pressure.sheds(shedTyping) {
+		e.metrics.shed.WithLabelValues("typing").Inc()
+		return
+	}
 	select {
 	case e.typings <- struct{}{}:
 	default:
@@ -93,7 +97,7 @@ func (e *Edge) signalled(h *wire.Hop) {
 		e.mu.RLock()
 		for _, u := range d.Recipients {
 			for _, c := range e.users[u] {
-				if !c.offer(frame) {
+				if e.pressure.sheds(shedTyping) || !c.offer(frame) {
 					e.metrics.shed.WithLabelValues("signals").Inc()
 				}
 			}

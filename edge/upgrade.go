@@ -80,6 +80,9 @@ func (e *Edge) turnAway(r *http.Request) (reason string, err error) {
 	if err := e.Ready(); err != nil {
 		return "not_ready", err
 	}
+	if err := e.mayRead(shedConnections, "connections"); err != nil {
+		return "pressure", err
+	}
 	if !slices.Contains(websocket.Subprotocols(r), wire.Subprotocol) {
 		return "subprotocol", chat.Errorf(chat.Invalid, "a WebSocket with subprotocol %s is wanted", wire.Subprotocol)
 	}
