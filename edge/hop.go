@@ -267,7 +267,7 @@ func (e *Edge) fan(l *hopLane, d *wire.Delivery) {
 	defer e.mu.RUnlock()
 	queued := &l.now
 	if len(d.Recipients) >= crowdSize {
-		queued = &l.flushes.paced
+		queued = &l.paced
 	}
 	for _, u := range d.Recipients {
 		for _, c := range e.users[u] {

@@ -102,6 +102,12 @@ func TestFaultNone(t *testing.T) {
 	startLoad(t, p, faultTime(t), mixed()...).verdict(p)
 }
 
+// TestFaultLaggards has further devices read slowly or not at all: nobody else misses anything.
+func TestFaultLaggards(t *testing.T) {
+	p := serve(t)
+	startLoad(t, p, faultTime(t), append(mixed(), "--size", "2000", "--slow", "40", "--stalled", "40")...).verdict(p)
+}
+
 func TestFaultKill(t *testing.T) {
 	p := serve(t)
 	d := faultTime(t)

@@ -38,7 +38,29 @@ type fast struct {
 	expected         atomic.Int64 // deliveries of what was sent in the measured time and acknowledged
 	outstanding      atomic.Int64 // deliveries that are still to come
 	origin           time.Time    // of the pacer's schedule
-	begin, end       time.Time    // of the measured time
+	view             view
+	begin, end       time.Time // of the measured time
+}
+
+// view is how a run stands now; owned by the goroutine that draws.
+type view struct {
+	drawn            time.Time
+	acked, delivered int64
+	text             string
+}
+
+// now tells the rates of the last second and the percentiles so far.
+func (f *fast) now() string {
+	v, at := &f.view, time.Now()
+	if at.Sub(v.drawn) < time.Second {
+		return v.text
+	}
+	acked, delivered, seconds := f.acked.total.Load(), f.delivered.total.Load(), at.Sub(v.drawn).Seconds()
+	acks := f.acks.merged()
+	v.text = fmt.Sprintf("%7.0f acknowledged/s %8.0f delivered/s  p50 %.1f ms  p99 %.1f ms", float64(acked-v.acked)/seconds,
+		float64(delivered-v.delivered)/seconds, float64(acks.ValueAtPercentile(50))/1000, float64(acks.ValueAtPercentile(99))/1000)
+	v.drawn, v.acked, v.delivered = at, acked, delivered
+	return v.text
 }
 
 // post is one connection: a sender, a receiver or both.

@@ -128,6 +128,9 @@ type Result struct {
 	Delivered     int64     `json:"delivered"`
 	Expected      int64     `json:"expected_deliveries"` // of what was sent in the measured time and acknowledged
 	Refused       int64     `json:"refused"`
+	Slow          int       `json:"slow_readers,omitzero"`
+	Stalled       int       `json:"stalled_readers,omitzero"`
+	SlowClosed    int64     `json:"slow_readers_closed,omitzero"`
 	Skipped       int64     `json:"skipped"` // open loop: not sent because too many waited for an answer
 	AckedRate     float64   `json:"acked_per_s"`
 	DeliveredRate float64   `json:"delivered_per_s"`
@@ -151,6 +154,9 @@ func (r *Result) print(out io.Writer) error {
 	if r.Refused+r.Skipped > 0 {
 		line("refused\t%d\t", r.Refused)
 		line("skipped\t%d\t", r.Skipped)
+	}
+	if r.Slow+r.Stalled > 0 {
+		line("laggards\t%d slow, %d stalled\t%d slow ones closed by the server", r.Slow, r.Stalled, r.SlowClosed)
 	}
 	line("client CPU\t%.1f s\t", r.ClientCPU)
 	if r.ServerCPU > 0 {

@@ -43,6 +43,11 @@ func (c *runConfig) record(ctx context.Context, out, errOut io.Writer) (err erro
 	if err != nil {
 		return err
 	}
+	late, err := c.lag(ctx, w, talks)
+	defer late.end()
+	if err != nil {
+		return err
+	}
 	team := start(ctx, devices)
 	defer team.stop()
 	if err := c.act(ctx, w, scenes, bars); err != nil {

@@ -23,6 +23,14 @@ func (p *progress) bar(name string, total int64) *mpb.Bar {
 	)
 }
 
+// live is a bar that tells how things stand beside.
+func (p *progress) live(name string, total int64, now func() string) *mpb.Bar {
+	return p.bars.AddBar(total,
+		mpb.PrependDecorators(decor.Name(name, decor.WC{W: 14, C: decor.DindentRight})),
+		mpb.AppendDecorators(decor.CountersNoUnit("%d / %d"), decor.Name("  "), decor.Any(func(decor.Statistics) string { return now() })),
+	)
+}
+
 // close ends bars that did not reach their end.
 func (p *progress) close() { p.bars.Shutdown() }
 

@@ -31,6 +31,8 @@ type runConfig struct {
 	size      int
 	receipts  bool
 	devices   int
+	slow      int
+	stalled   int
 	patience  time.Duration
 	history   string
 	json      string
@@ -71,6 +73,8 @@ The server must run with --limits off.`,
 	f.IntVar(&c.size, "size", 300, "bytes of a text")
 	f.BoolVar(&c.receipts, "receipts", false, "receivers tell delivered and read for every message")
 	f.IntVar(&c.devices, "devices", 2, "devices of each user, with --history")
+	f.IntVar(&c.slow, "slow", 0, "further connections, of receivers, that read a frame every 100 ms")
+	f.IntVar(&c.stalled, "stalled", 0, "further connections, of receivers, that read nothing")
 	f.DurationVar(&c.patience, "patience", 60*time.Second, "how long the server may be away, with --history")
 	f.StringVar(&c.history, "history", "", "file for what every client saw")
 	f.StringVar(&c.json, "json", "", "file for the figures")
@@ -85,7 +89,7 @@ func (c *runConfig) validate() error {
 		return errors.New("run: ask for --pairs or --groups")
 	case c.groups > 0 && c.members < 2:
 		return errors.New("run: a group has at least 2 members")
-	case c.rate < 0 || c.duration < time.Second || c.warmup < 0 || c.size < 1 || c.size > 90_000 || c.devices < 1:
+	case c.rate < 0 || c.duration < time.Second || c.warmup < 0 || c.size < 1 || c.size > 90_000 || c.devices < 1 || c.slow < 0 || c.stalled < 0:
 		return errors.New("run: --rate, --duration, --warmup, --size or --devices makes no sense")
 	}
 	return nil
@@ -185,12 +189,27 @@ func (c *runConfig) measure(ctx context.Context, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	late, err := c.lag(ctx, w, talks)
+	defer late.end()
+	if err != nil {
+		return err
+	}
 	result, err := c.drive(ctx, f, posts, bars)
 	if err != nil {
 		return err
 	}
+	result.Slow, result.Stalled, result.SlowClosed = c.slow, c.stalled, late.closed.Load()
 	bars.close()
 	return c.tell(result, out)
+}
+
+// lag opens the connections of those who do not keep up: everybody but the senders has one in turn.
+func (c *runConfig) lag(ctx context.Context, w *world, talks []talk) (*laggards, error) {
+	var people []*person
+	for _, t := range talks {
+		people = append(people, t.people[1:]...)
+	}
+	return w.lag(ctx, people, c.slow, c.stalled)
 }
 
 // connect opens every connection of the run.
@@ -300,7 +319,7 @@ func (f *fast) start(ctx context.Context, posts []*post, rate int) error {
 func (c *runConfig) usageAt(ctx context.Context, f *fast, bars *progress) <-chan usage {
 	result := make(chan usage, 1)
 	total := int64((c.warmup + c.duration) / time.Second)
-	bar := bars.bar("seconds", total)
+	bar := bars.live("seconds", total, f.now)
 	go func() {
 		var before usage
 		began := false
