@@ -84,7 +84,8 @@ type Presence interface {
 type People interface {
 	Register(ctx context.Context, username, email, password, device string) (auth.Grant, error)
 	Login(ctx context.Context, login, password, device string) (auth.Grant, error)
-	Refresh(ctx context.Context, token string) (auth.Grant, error)
+	// Refresh exchanges a refresh token, once; within the leeway again, with the same result.
+	Refresh(ctx context.Context, token string, leeway time.Duration) (auth.Grant, error)
 	Logout(ctx context.Context, c auth.Claims) error
 	Verify(token string) (auth.Claims, error)
 	// Ticket makes a single-use token that opens one WebSocket.

@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/parley-chat/parley/edge/web"
 	"github.com/parley-chat/parley/pkg/auth"
 	"github.com/parley-chat/parley/pkg/chat"
 	"github.com/parley-chat/parley/pkg/wire"
@@ -41,23 +42,15 @@ func (e *Edge) routes() (http.Handler, error) {
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
 		writeProblem(w, chat.Errorf(chat.NotFound, "no such path or method"))
 	})
-	mux.HandleFunc("GET /{$}", servePage)
+	page, err := web.Handler()
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("/", page)
 	if r.api.OpenAPI() == nil {
 		return nil, errors.New("no document")
 	}
 	return e.guarded(mux), nil
-}
-
-const page = `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>parley</title></head>
-<body><h1>parley</h1><p>This is a parley chat server. Clients connect to <code>/api/v1/ws</code> (WebSocket, subprotocol
-<code>parley.v1</code>) and <code>/api/v1</code> (REST, described at <a href="/api/v1/openapi.yaml">/api/v1/openapi.yaml</a>).</p></body></html>
-`
-
-func servePage(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'")
-	_, _ = io.WriteString(w, page) // the client is gone: nobody is left to tell
 }
 
 // guarded answers a handler that panics, and says what browsers must not do with answers.
@@ -201,6 +194,7 @@ const (
 type caller struct {
 	addr  netip.Addr
 	agent string
+	page  bool // a page of an origin that may connect, by the word of its browser
 }
 
 func claimsOf(ctx context.Context) auth.Claims {
@@ -217,7 +211,10 @@ func callerOf(ctx context.Context) caller {
 func (r *rest) recorded(ctx huma.Context, next func(huma.Context)) {
 	began := time.Now()
 	request, _ := humago.Unwrap(ctx)
-	ctx = huma.WithValue(ctx, keyCaller, caller{r.edge.deps.Limiter.ClientAddr(request), request.UserAgent()})
+	ctx = huma.WithValue(ctx, keyCaller, caller{
+		addr: r.edge.deps.Limiter.ClientAddr(request), agent: request.UserAgent(),
+		page: request.Header.Get("Origin") != "" && r.edge.originAllowed(request),
+	})
 	next(ctx)
 	operation := ctx.Operation().OperationID
 	r.edge.metrics.requests.WithLabelValues(operation, strconv.Itoa(ctx.Status())).Inc()
@@ -278,6 +275,7 @@ type spec struct {
 	summary string
 	tag     string
 	open    bool  // needs no token
+	bare    bool  // may come without its body
 	most    int64 // bytes of the body; 0: smallBody
 }
 

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -61,7 +62,7 @@ type Tokens struct {
 	Session      Login  `json:"session"`
 	AccessToken  string `json:"access_token"`
 	ExpiresIn    int64  `json:"expires_in" doc:"Seconds that the access token lives."`
-	RefreshToken string `json:"refresh_token" doc:"Works once; the next answer holds another."`
+	RefreshToken string `json:"refresh_token,omitzero" doc:"Works once; the next answer holds another. Absent when it is in the cookie."`
 }
 
 func tokensOf(g auth.Grant) Tokens {
@@ -85,7 +86,23 @@ type credentials struct {
 }
 
 type refreshing struct {
-	RefreshToken string `json:"refresh_token"`
+	RefreshToken string `json:"refresh_token,omitzero" doc:"Absent when it is in the cookie."`
+}
+
+type refreshRequest struct {
+	PageSession
+	Body body[refreshing]
+}
+
+// token is the refresh token that a request brings, and how long it may come again.
+func (in *refreshRequest) token(ctx context.Context) (token string, leeway time.Duration, err error) {
+	if err := in.allowed(ctx); err != nil {
+		return "", 0, err
+	}
+	if in.inCookie() {
+		return in.Cookie, cookieLeeway, nil
+	}
+	return in.Body.value.RefreshToken, 0, in.Body.err
 }
 
 type nothing struct{}
@@ -100,35 +117,43 @@ type sessionsAnswer struct {
 }
 
 func (r *rest) authOperations() {
-	people := r.edge.deps.People
-	handle(r, spec{method: http.MethodPost, path: "auth/register", id: "register", tag: "auth", open: true, summary: "Create an account and log in"},
-		func(ctx context.Context, in *struct{ Body body[registration] }) (Tokens, error) {
-			if err := r.admitted(ctx, auth.LimitRegister, in.Body.err); err != nil {
-				return Tokens{}, err
+	people, now := r.edge.deps.People, r.edge.config.Now
+	handleTokens(r, spec{method: http.MethodPost, path: "auth/register", id: "register", tag: "auth", open: true, summary: "Create an account and log in"},
+		func(ctx context.Context, in *struct {
+			PageSession
+			Body body[registration]
+		},
+		) (*tokensAnswer, error) {
+			if err := r.admitted(ctx, auth.LimitRegister, in.allowed(ctx), in.Body.err); err != nil {
+				return nil, err
 			}
 			v := in.Body.value
 			g, err := people.Register(ctx, v.Username, v.Email, v.Password, device(ctx, v.Device))
-			return tokensOf(g), err
+			return in.answer(g, now()), err
 		})
-	handle(r, spec{method: http.MethodPost, path: "auth/login", id: "login", tag: "auth", open: true, summary: "Log in by username or e-mail"},
-		func(ctx context.Context, in *struct{ Body body[credentials] }) (Tokens, error) {
-			if err := r.admitted(ctx, auth.LimitLogin, in.Body.err); err != nil {
-				return Tokens{}, err
+	handleTokens(r, spec{method: http.MethodPost, path: "auth/login", id: "login", tag: "auth", open: true, summary: "Log in by username or e-mail"},
+		func(ctx context.Context, in *struct {
+			PageSession
+			Body body[credentials]
+		},
+		) (*tokensAnswer, error) {
+			if err := r.admitted(ctx, auth.LimitLogin, in.allowed(ctx), in.Body.err); err != nil {
+				return nil, err
 			}
 			v := in.Body.value
 			g, err := people.Login(ctx, v.Login, v.Password, device(ctx, v.Device))
-			return tokensOf(g), err
+			return in.answer(g, now()), err
 		})
-	handle(r, spec{method: http.MethodPost, path: "auth/refresh", id: "refresh", tag: "auth", open: true, summary: "Exchange a refresh token for new tokens"},
-		func(ctx context.Context, in *struct{ Body body[refreshing] }) (Tokens, error) {
-			if in.Body.err != nil {
-				return Tokens{}, in.Body.err
+	handleTokens(r, spec{method: http.MethodPost, path: "auth/refresh", id: "refresh", tag: "auth", open: true, bare: true, summary: "Exchange a refresh token for new tokens"},
+		func(ctx context.Context, in *refreshRequest) (*tokensAnswer, error) {
+			token, leeway, err := in.token(ctx)
+			if err != nil {
+				return nil, err
 			}
-			g, err := people.Refresh(ctx, in.Body.value.RefreshToken)
-			return tokensOf(g), err
+			g, err := people.Refresh(ctx, token, leeway)
+			return in.answer(g, now()), err
 		})
-	handleEmpty(r, spec{method: http.MethodPost, path: "auth/logout", id: "logout", tag: "auth", summary: "End this session"},
-		func(ctx context.Context, _ *nothing) error { return people.Logout(ctx, claimsOf(ctx)) })
+	r.logoutOperation()
 	handle(r, spec{method: http.MethodPost, path: "auth/ticket", id: "ticket", tag: "auth", summary: "Get a single-use ticket for a WebSocket"},
 		func(ctx context.Context, _ *nothing) (ticketAnswer, error) {
 			ticket, err := people.Ticket(ctx, claimsOf(ctx))
@@ -162,15 +187,9 @@ func (r *rest) sessionOperations() {
 		})
 }
 
-// admitted judges a request of somebody unknown: the limit first, so that a malformed one counts as well.
-func (r *rest) admitted(ctx context.Context, kind string, malformed error) error {
-	if err := r.limited(ctx, kind); err != nil {
-		return err
-	}
-	if err := r.edge.mayRead(shedConnections, "logins"); err != nil {
-		return err
-	}
-	return malformed
+// admitted judges a request of somebody unknown: the limit first, so that one that is refused anyway counts as well.
+func (r *rest) admitted(ctx context.Context, kind string, refusals ...error) error {
+	return cmp.Or(append([]error{r.limited(ctx, kind), r.edge.mayRead(shedConnections, "logins")}, refusals...)...)
 }
 
 // device is the name of a session: as wished, or what the program calls itself.

@@ -379,15 +379,18 @@ func TestCursorsAndReceiptsByREST(t *testing.T) {
 	w.problem(t, token, "GET", path+"/messages/1/receipts", "", chat.NotFound) // the create is no message
 }
 
-func TestThePageSaysWhatThisIs(t *testing.T) {
+func TestEveryPathButTheAPIIsTheWebClient(t *testing.T) {
 	w := newWorld(t)
-	resp, err := http.Get(w.http.URL + "/")
-	if err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"/", "/c/gabc", "/whatever"} {
+		resp, err := http.Get(w.http.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != 200 || !strings.Contains(string(b), `<div id="app">`) {
+			t.Errorf("%s: %s: %s", path, resp.Status, b)
+		}
 	}
-	defer resp.Body.Close()
-	b, _ := io.ReadAll(resp.Body)
-	if resp.StatusCode != 200 || !strings.Contains(string(b), "parley chat server") {
-		t.Errorf("%s: %s", resp.Status, b)
-	}
+	w.problem(t, "", "GET", "no-such-thing", "", chat.NotFound)
 }

@@ -431,7 +431,7 @@ func (w *world) Login(_ context.Context, login, password, device string) (auth.G
 	return auth.Grant{}, chat.Errorf(chat.Unauthorized, "wrong login or password")
 }
 
-func (w *world) Refresh(_ context.Context, token string) (auth.Grant, error) {
+func (w *world) Refresh(_ context.Context, token string, _ time.Duration) (auth.Grant, error) {
 	who, err := w.Verify(strings.TrimPrefix(token, "r-"))
 	if err != nil {
 		return auth.Grant{}, err

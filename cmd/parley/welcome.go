@@ -17,6 +17,7 @@ type welcome struct {
 func (w welcome) print(out io.Writer) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "\nparley is running at %s\n\n", w.api)
+	fmt.Fprintf(&text, "  chat       %s\n", w.api)
 	fmt.Fprintf(&text, "  REST       %s/api/v1        WebSocket  ws%s/api/v1/ws\n", w.api, strings.TrimPrefix(w.api, "http"))
 	if w.admin != "" {
 		fmt.Fprintf(&text, "  operators  %s/readyz, /metrics, /debug/pprof/\n", w.admin)

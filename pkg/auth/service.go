@@ -170,16 +170,17 @@ func (s *Service) grant(user directory.User, session directory.Session, token re
 }
 
 // Refresh exchanges a refresh token for new tokens of the same session, once. A token that comes a second
-// time ends the session everywhere: somebody else has it.
-func (s *Service) Refresh(ctx context.Context, token string) (g Grant, err error) {
+// time ends the session everywhere: somebody else has it. Within the leeway it gives the same refresh token
+// again instead: a page that is reloaded while it refreshes never sees the first answer.
+func (s *Service) Refresh(ctx context.Context, token string, leeway time.Duration) (g Grant, err error) {
 	defer func() { s.count("refresh", err) }()
 	old, err := parseRefreshToken(token)
 	if err != nil {
 		return Grant{}, err
 	}
-	now, next := s.now(), old.next()
+	now, next := s.now(), old.next(s.signer.current)
 	session, reused, err := s.config.Directory.RotateRefresh(ctx, directory.Rotation{
-		Old: old.key(), Next: next.key().Token, Now: now, ExpiresAt: now.Add(s.config.RefreshLife),
+		Old: old.key(), Next: next.key().Token, Now: now, ExpiresAt: now.Add(s.config.RefreshLife), Leeway: leeway,
 	})
 	if err != nil {
 		return Grant{}, err

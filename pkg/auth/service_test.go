@@ -142,7 +142,7 @@ func TestRefreshRotates(t *testing.T) {
 	tokens := map[directory.Secret]bool{g.RefreshToken: true}
 	for range 5 {
 		w.clock.advance(time.Hour)
-		next, err := w.Refresh(t.Context(), string(g.RefreshToken))
+		next, err := w.Refresh(t.Context(), string(g.RefreshToken), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,29 +158,29 @@ func TestRefreshRotates(t *testing.T) {
 		tokens[next.RefreshToken], g = true, next
 	}
 	w.clock.advance(defaultRefreshLife)
-	_, err := w.Refresh(t.Context(), string(g.RefreshToken))
+	_, err := w.Refresh(t.Context(), string(g.RefreshToken), 0)
 	wantKind(t, "after the session expired", err, chat.Unauthorized)
 }
 
 func TestAReusedRefreshTokenEndsItsSessionEverywhere(t *testing.T) {
 	w := newWorld(t)
 	stolen, other := w.register(t, "alice"), w.register(t, "bob")
-	thief, err := w.Refresh(t.Context(), string(stolen.RefreshToken))
+	thief, err := w.Refresh(t.Context(), string(stolen.RefreshToken), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.revoked.fail(chat.Errorf(chat.Unavailable, "away"))
-	_, err = w.Refresh(t.Context(), string(stolen.RefreshToken))
+	_, err = w.Refresh(t.Context(), string(stolen.RefreshToken), 0)
 	wantKind(t, "reuse while the news can not be spread", err, chat.Unavailable)
 	w.revoked.fail(nil)
-	_, err = w.Refresh(t.Context(), string(stolen.RefreshToken))
+	_, err = w.Refresh(t.Context(), string(stolen.RefreshToken), 0)
 	wantKind(t, "reuse", err, chat.Unauthorized)
 	if !w.revoked.Revoked(stolen.Session.ID) {
 		t.Error("the news was not spread")
 	}
 	_, err = w.Verify(string(thief.AccessToken))
 	wantKind(t, "the thief's access token", err, chat.Unauthorized)
-	_, err = w.Refresh(t.Context(), string(thief.RefreshToken))
+	_, err = w.Refresh(t.Context(), string(thief.RefreshToken), 0)
 	wantKind(t, "the thief's refresh token", err, chat.Unauthorized)
 	if _, err := w.Verify(string(other.AccessToken)); err != nil {
 		t.Errorf("another user's token: %v", err)
@@ -190,15 +190,37 @@ func TestAReusedRefreshTokenEndsItsSessionEverywhere(t *testing.T) {
 	}
 }
 
+func TestALostAnswerCanBeAskedForAgainWithinTheLeeway(t *testing.T) {
+	w := newWorld(t)
+	g := w.register(t, "alice")
+	first, err := w.Refresh(t.Context(), string(g.RefreshToken), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(59 * time.Second)
+	again, err := w.Refresh(t.Context(), string(g.RefreshToken), time.Minute)
+	if err != nil || again.RefreshToken != first.RefreshToken || again.Session.ID != g.Session.ID {
+		t.Fatalf("within the leeway: %v, same refresh token: %v", err, again.RefreshToken == first.RefreshToken)
+	}
+	second, err := w.Refresh(t.Context(), string(first.RefreshToken), time.Minute)
+	if err != nil || second.RefreshToken == first.RefreshToken {
+		t.Fatalf("the token that was given twice: %v", err)
+	}
+	_, err = w.Refresh(t.Context(), string(g.RefreshToken), time.Minute)
+	wantKind(t, "a token from before the last one", err, chat.Unauthorized)
+	_, err = w.Verify(string(second.AccessToken))
+	wantKind(t, "the session of a reused token", err, chat.Unauthorized)
+}
+
 func TestRefreshRefusesWhatItDidNotMake(t *testing.T) {
 	w := newWorld(t)
 	g := w.register(t, "alice")
 	good := string(g.RefreshToken)
 	for _, token := range []string{"", "x", good[1:], good + "A", string(g.AccessToken), strings.Repeat("A", len(good)), good[:len(good)-1] + "=", " " + good[1:]} {
-		_, err := w.Refresh(t.Context(), token)
+		_, err := w.Refresh(t.Context(), token, 0)
 		wantKind(t, "token "+chat.Clip(token), err, chat.Unauthorized)
 	}
-	if _, err := w.Refresh(t.Context(), good); err != nil {
+	if _, err := w.Refresh(t.Context(), good, 0); err != nil {
 		t.Errorf("the good one after all that: %v", err)
 	}
 }
@@ -208,12 +230,12 @@ func TestRefreshGivesTheTokensAlsoWhenTheNamesCanNotBeRead(t *testing.T) {
 	w := newWorld(t)
 	g := w.register(t, "alice")
 	w.store.account = chat.Errorf(chat.Unavailable, "away")
-	next, err := w.Refresh(t.Context(), string(g.RefreshToken))
+	next, err := w.Refresh(t.Context(), string(g.RefreshToken), 0)
 	if err != nil || next.User.ID != g.User.ID || next.RefreshToken == "" {
 		t.Fatalf("got %+v, %v", next, err)
 	}
 	w.store.account = nil
-	if _, err := w.Refresh(t.Context(), string(next.RefreshToken)); err != nil {
+	if _, err := w.Refresh(t.Context(), string(next.RefreshToken), 0); err != nil {
 		t.Errorf("the new token: %v", err)
 	}
 }
@@ -247,7 +269,7 @@ func TestLogoutAndRevoke(t *testing.T) {
 	}
 	_, err = w.Verify(string(second.AccessToken))
 	wantKind(t, "access token of a revoked session", err, chat.Unauthorized)
-	_, err = w.Refresh(t.Context(), string(second.RefreshToken))
+	_, err = w.Refresh(t.Context(), string(second.RefreshToken), 0)
 	wantKind(t, "refresh token of a revoked session", err, chat.Unauthorized)
 	if err := w.Logout(t.Context(), alice); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -111,9 +112,13 @@ func newRefreshToken() (t refreshToken) {
 	return t
 }
 
-// next is another token of the same family.
-func (t refreshToken) next() refreshToken {
-	_, _ = rand.Read(t[familyBytes:])
+// next is another token of the same family. It follows from the present one and a secret of the installation,
+// so that a rotation whose answer was lost can be repeated.
+func (t refreshToken) next(key SigningKey) refreshToken {
+	mac := hmac.New(sha256.New, key.Private.Seed())
+	_, _ = mac.Write([]byte("parley refresh token")) // hash.Hash never fails
+	_, _ = mac.Write(t[:])
+	copy(t[familyBytes:], mac.Sum(nil))
 	return t
 }
 

@@ -50,9 +50,11 @@ type RefreshKey struct {
 // Rotation replaces a session's refresh token by the next one.
 type Rotation struct {
 	Old       RefreshKey
-	Next      [32]byte // the token that takes Old's place in the family
+	Next      [32]byte // the token that takes Old's place in the family; a function of Old where Leeway is used
 	Now       time.Time
 	ExpiresAt time.Time // of the session, when it is not used again
+	// Leeway is how long after its rotation Old may come again and give Next again: its answer may have been lost.
+	Leeway time.Duration
 }
 
 // Participant is one row of the projection: a conversation that a user is or was a member of. In a
@@ -101,7 +103,7 @@ type Store interface {
 	// CreateSession stores a session and what its first refresh token is known by.
 	CreateSession(ctx context.Context, s Session, key RefreshKey) error
 	// RotateRefresh replaces a refresh token by the next, once, and prolongs its session. A token that was
-	// rotated before revokes its session: reused is true then, also when it was revoked already, and the
+	// rotated before, but not to Next within the leeway, revokes its session: reused is true then, also when it was revoked already, and the
 	// session is returned. chat.Unauthorized: the token is unknown, or its session revoked or expired.
 	RotateRefresh(ctx context.Context, r Rotation) (s Session, reused bool, err error)
 	// Session finds a session, living or not; chat.NotFound otherwise.

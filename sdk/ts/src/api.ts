@@ -33,6 +33,11 @@ export interface ApiConfig {
   fetch?: Fetch
   now?: () => number
   store?: LoginStore
+  /**
+   * For pages of the server's own origin: the refresh token stays in a cookie that no script reads, and a page that
+   * has no login yet gets it by renew(''). The store then holds no secret that outlives the access token.
+   */
+  cookie?: boolean
 }
 
 /** Position is a place in a conversation: a seq (number) or an id (string). */
@@ -56,6 +61,7 @@ export class Api {
   private readonly fetch: Fetch
   private readonly now: () => number
   private readonly store: LoginStore
+  private readonly cookie: boolean
   private refreshing: Promise<unknown> = Promise.resolve()
 
   constructor(config: ApiConfig) {
@@ -63,6 +69,7 @@ export class Api {
     this.fetch = config.fetch ?? ((url, init) => fetch(url, init))
     this.now = config.now ?? Date.now
     this.store = config.store ?? memoryLogin()
+    this.cookie = config.cookie ?? false
   }
 
   // Sessions
@@ -79,7 +86,7 @@ export class Api {
 
   /** logout revokes the present session. */
   async logout(): Promise<void> {
-    await this.do({ method: 'POST', path: 'auth/logout' })
+    await this.do({ method: 'POST', path: 'auth/logout', cookie: this.cookie })
     this.store.save(undefined)
   }
 
@@ -96,6 +103,7 @@ export class Api {
   /** token is one that is not about to expire: it is refreshed when four fifths of its life are over. */
   async token(): Promise<Token> {
     const login = this.store.load()
+    if (!login && this.cookie) return this.renew('')
     if (!login) throw new ParleyError('unauthorized', 'not logged in', false)
     const token = tokenOf(login)
     return token.replaceAt <= this.now() ? this.renew(token.token) : token
@@ -113,15 +121,15 @@ export class Api {
 
   private async refresh(old: string): Promise<Token> {
     const present = this.store.load()
-    if (!present) throw new ParleyError('unauthorized', 'not logged in', false)
-    if (present.access_token !== old) return tokenOf(present)
-    const body = { refresh_token: present.refresh_token }
-    const next = await call(this.fetch, this.url, { method: 'POST', path: 'auth/refresh', body })
+    if (!present && !this.cookie) throw new ParleyError('unauthorized', 'not logged in', false)
+    if (present && present.access_token !== old) return tokenOf(present)
+    const body = this.cookie ? {} : { body: given({ refresh_token: present?.refresh_token }) }
+    const next = await call(this.fetch, this.url, { method: 'POST', path: 'auth/refresh', cookie: this.cookie, ...body })
     return tokenOf(this.keep(next as Tokens))
   }
 
   private async enter(path: string, body: object): Promise<Login> {
-    return this.keep((await call(this.fetch, this.url, { method: 'POST', path, body })) as Tokens)
+    return this.keep((await call(this.fetch, this.url, { method: 'POST', path, body, cookie: this.cookie })) as Tokens)
   }
 
   private keep(tokens: Tokens): Login {

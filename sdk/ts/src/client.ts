@@ -155,6 +155,11 @@ export class Client {
     this.state.cursors.advance(conversationId, { delivered: seq })
   }
 
+  /** signal tells of presence or typing; without a connection it is dropped, a refusal is logged. */
+  signal(frame: Extract<ClientFrame, { type: 'presence:subscribe' | 'presence:update' | 'typing:start' | 'typing:stop' }>): void {
+    this.link?.socket.send({ ...frame, id: this.nextFrame() })
+  }
+
   /** shown is the seq up to which a conversation has been shown, or is on its way to onEvent. */
   shown(conversationId: string): number {
     return this.state.timelines.get(conversationId)?.shown ?? 0

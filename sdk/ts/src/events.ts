@@ -1,5 +1,5 @@
 import type { ParleyError, StoppedError } from './errors.js'
-import type { ChatRecord, Conversation, Cursor, Head, Sent } from './frames.js'
+import type { ChatRecord, Conversation, Cursor, Head, Sent, ServerFrame } from './frames.js'
 import type { Message } from './outbox.js'
 
 /**
@@ -110,6 +110,12 @@ export type StateEvent =
   | { type: 'state'; phase: 'waiting'; connection: number; error: Error; waitMs: number }
   | { type: 'state'; phase: 'stopped'; connection: number; error: StoppedError }
 
+/** Who is here and who writes, as the server tells it: of the moment, never stored, the first thing to be left out. */
+export interface SignalEvent {
+  type: 'signal'
+  frame: Extract<ServerFrame, { type: 'presence:state' | 'presence:update' | 'typing:start' | 'typing:stop' }>
+}
+
 /** ParleyEvent is something that happened; onEvent gets them one at a time, in order. */
 export type ParleyEvent =
   | MessageEvent
@@ -125,6 +131,7 @@ export type ParleyEvent =
   | RepeatedEvent
   | MissedEvent
   | StateEvent
+  | SignalEvent
 
 /** recordEvent is the event that shows a record. */
 export function recordEvent(record: ChatRecord, source: Source): MessageEvent | RecordEvent {

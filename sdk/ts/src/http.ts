@@ -16,6 +16,8 @@ export interface Request {
   path: string
   token?: string
   body?: object
+  /** The refresh token is in a cookie. */
+  cookie?: boolean
 }
 
 /** Fetch is the part of the standard function that is used. */
@@ -26,9 +28,10 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>
  * alone; whether the request took effect is unknown when the code is network.
  */
 export async function call(fetch: Fetch, base: string, request: Request): Promise<unknown> {
-  const { method, path, token, body } = request
+  const { method, path, token, body, cookie } = request
   const headers: { [name: string]: string } = {}
   if (token !== undefined) headers['Authorization'] = `Bearer ${token}`
+  if (cookie) headers['Parley-Session'] = 'cookie'
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   const signal = AbortSignal.timeout(requestTimeoutMs)
   const init: RequestInit = { method, headers, signal, ...(body === undefined ? {} : { body: JSON.stringify(body) }) }

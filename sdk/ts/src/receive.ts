@@ -50,6 +50,11 @@ export class Receiver {
         return this.correctClock(frame.data)
       case 'pong':
         return
+      case 'presence:state':
+      case 'presence:update':
+      case 'typing:start':
+      case 'typing:stop':
+        return this.dispatcher.emit({ type: 'signal', frame })
     }
   }
 

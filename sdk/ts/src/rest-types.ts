@@ -194,7 +194,8 @@ export interface ReceiptsAnswer {
 }
 
 export interface Refreshing {
-  refresh_token: string
+  /** Absent when it is in the cookie. */
+  refresh_token?: string
 }
 
 export interface Registration {
@@ -231,8 +232,8 @@ export interface Tokens {
   access_token: string
   /** Seconds that the access token lives. */
   expires_in: number
-  /** Works once; the next answer holds another. */
-  refresh_token: string
+  /** Works once; the next answer holds another. Absent when it is in the cookie. */
+  refresh_token?: string
   session: Session
   user: Person
 }
