@@ -3,7 +3,10 @@ import { after, before, test } from 'node:test'
 import { newWorld, openDirect, say, bubble } from './world.mjs'
 
 let w
-before(async () => (w = await newWorld()))
+before(async () => {
+  w = await newWorld()
+  await w.somebody('friend')
+})
 after(async () => {
   await w.close()
   assert.deepEqual(w.errors, [])
@@ -12,7 +15,7 @@ after(async () => {
 const inside = (page) => page.getByRole('region', { name: 'Conversations' })
 
 test('a wrong password is told, the right one opens the page', async () => {
-  const { page } = { page: await w.visit() }
+  const page = await w.visit()
   await w.somebody('carol')
   await page.getByLabel('Username or e-mail').fill('carol')
   await page.getByLabel('Password', { exact: true }).fill('not her password')
@@ -37,12 +40,12 @@ test('a name that is taken is told in words', async () => {
 test('a login survives reloads, also those that come too fast', async () => {
   const page = await w.person('dora')
   for (let i = 0; i < 4; i++) {
+    const gone = page.waitForEvent('framenavigated') // the new page has begun: its refresh may be under way
     await page.evaluate(() => location.reload()).catch(() => undefined)
-    await page.waitForLoadState('domcontentloaded')
+    await gone
   }
-  await page.reload()
+  await page.waitForLoadState('load')
   await inside(page).waitFor()
-  await w.somebody('friend')
   await openDirect(page, 'friend')
   await say(page, 'still here')
   await bubble(page, 'still here').locator('.mark', { hasText: 'Sent' }).waitFor()
