@@ -30,6 +30,7 @@ type pagesConfig struct {
 	size          int
 	readers       int
 	limit         int
+	calm          time.Duration
 	duration      time.Duration
 }
 
@@ -61,6 +62,7 @@ The server must run with --limits off.`,
 	f.IntVar(&c.size, "size", 300, "bytes of a text")
 	f.IntVar(&c.readers, "readers", 4, "requests at once")
 	f.IntVar(&c.limit, "limit", 50, "messages of a page")
+	f.DurationVar(&c.calm, "calm", time.Second, "rest between filling and reading")
 	f.DurationVar(&c.duration, "duration", 20*time.Second, "measured time")
 	return pages
 }
@@ -78,6 +80,9 @@ func (c *pagesConfig) run(ctx context.Context, out, errOut io.Writer) error {
 		return err
 	}
 	filled := time.Since(began)
+	if err := rest(ctx, c.calm); err != nil {
+		return err
+	}
 	shelves, err := c.read(ctx, talks, bars)
 	if err != nil {
 		return err
