@@ -25,6 +25,7 @@ func layers() []layer {
 	return []layer{
 		{"cmd/parley", []string{"edge/...", "fanout/...", "persist/...", "presence/...", "pkg/...", "jetstream/..."}, "wiring: the only place where roles meet"},
 		{"cmd/parleyload", []string{"pkg/..."}, "a client like any other: it knows no server package"},
+		{"cmd/parleychat", []string{"pkg/terminal"}, "flags alone: the client is pkg/terminal"},
 		{"edge", append([]string{"edge/...", "pkg/directory", "pkg/auth", "pkg/telemetry"}, shared...), "a role: meets the others on interfaces bound in cmd"},
 		{"fanout", append([]string{"fanout/...", "pkg/telemetry"}, shared...), "a role: meets the others on interfaces bound in cmd"},
 		{"persist/roster", append([]string{"persist", "pkg/directory", "pkg/telemetry"}, shared...), "projects into the directory"},
@@ -40,6 +41,7 @@ func layers() []layer {
 		{"pkg/directory", []string{"pkg/chat"}, "a contract in the vocabulary"},
 		{"pkg/auth", []string{"pkg/chat", "pkg/directory"}, "people and tokens; no transport"},
 		{"pkg/client", []string{"pkg/chat", "pkg/wire", "pkg/client/..."}, "an SDK must not drag the server along"},
+		{"pkg/terminal", []string{"pkg/chat", "pkg/client", "pkg/wire"}, "a client like any other: everything goes through the Go SDK"},
 		{"pkg/checker", []string{"pkg/chat", "pkg/wire"}, "judges histories, whoever wrote them"},
 		{"pkg/lifecycle", nil, "starts and stops things it knows nothing of"},
 		{"pkg/telemetry", []string{"pkg/chat"}, "metrics, logs and traces for everybody"},
@@ -56,6 +58,8 @@ func confined() []layer {
 		{"modernc.org/sqlite", []string{"persist/sqlite", "pkg/directory/sqlite"}, "stores alone know their database"},
 		{"github.com/knadh/koanf", []string{"cmd/..."}, "configuration is read only in cmd"},
 		{"github.com/spf13/cobra", []string{"cmd/..."}, "flags are read only in cmd"},
+		{"charm.land/", []string{"pkg/terminal"}, "one place draws on terminals, and the server's first build stays short"},
+		{"github.com/charmbracelet/", []string{"pkg/terminal", "cmd/parleychat"}, "one place draws on terminals, and the server's first build stays short"},
 		{"gonum.org/", []string{"cmd/parleyload/..."}, "plots stay in the load tool"},
 	}
 }
