@@ -18,11 +18,6 @@ type editor struct {
 
 func (e *editor) String() string { return string(e.text) }
 
-func (e *editor) set(text string) {
-	e.text = []rune(text)
-	e.at = len(e.text)
-}
-
 func (e *editor) insert(text string) {
 	in := []rune(strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n"))
 	in = in[:min(len(in), mostTyped-len(e.text))]

@@ -159,7 +159,7 @@ func (m *Model) caughtUp() {
 	m.synced = true
 	for _, r := range m.rooms {
 		r.loading = false
-		r.more = r.more || r.low > 1
+		r.more = r.more || r.low != 1
 	}
 	m.look()
 }

@@ -3,6 +3,7 @@ package terminal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ const (
 type fakeBackend struct {
 	calls  []string
 	full   error
+	broken error // of history
 	unsent int
 	serial byte
 	pages  map[chat.Seq][]chat.Record
@@ -62,12 +64,7 @@ func (f *fakeBackend) Unsent() int                    { return f.unsent }
 
 func (f *fakeBackend) Names(_ context.Context, ids []chat.UserID) ([]client.User, error) {
 	return f.people(func(u client.User) bool {
-		for _, id := range ids {
-			if id == u.ID {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(ids, u.ID)
 	}), nil
 }
 
@@ -105,6 +102,9 @@ func (f *fakeBackend) Conversation(_ context.Context, id chat.ConversationID) (w
 
 func (f *fakeBackend) Older(_ context.Context, id chat.ConversationID, before chat.Seq) (chat.Seq, []chat.Record, bool, error) {
 	f.note("older %s %d", id, before)
+	if f.broken != nil {
+		return 0, nil, false, f.broken
+	}
 	records := f.pages[before]
 	if len(records) == 0 {
 		return 0, nil, false, nil
@@ -238,12 +238,7 @@ func (d *desk) misses(texts ...string) {
 }
 
 func (d *desk) did(call string) bool {
-	for _, c := range d.backend.calls {
-		if c == call {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(d.backend.calls, call)
 }
 
 func (d *desk) wants(calls ...string) {

@@ -147,7 +147,7 @@ func (m *Model) page() int { return max(m.roomHeight()-1, 1) }
 
 // up shows what stands above; at the top it asks history.
 func (m *Model) up(r *room) tea.Cmd {
-	if r.low > 1 && !r.loading {
+	if r.low != 1 && !r.loading {
 		r.more = true
 	}
 	all := m.lines(r)
@@ -200,6 +200,8 @@ func (m *Model) paste(text string) tea.Cmd {
 		return m.searchSoon()
 	case screenGroup:
 		m.group.field().insert(strings.TrimSpace(text))
+		m.group.id = chat.ClientID{} // it is another group now
+	case screenList, screenHelp:
 	}
 	return nil
 }

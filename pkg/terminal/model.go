@@ -338,10 +338,7 @@ func (m *Model) fillScreen() tea.Cmd {
 	if r == nil || m.screen != screenRoom || !r.known || r.head.Seq == 0 || m.link.Phase != client.Connected {
 		return nil
 	}
-	if r.low == 0 {
-		r.more = true
-	}
-	if m.lines(r) > m.roomHeight()+r.scroll {
+	if m.fills(r, m.roomHeight()+r.scroll) {
 		return nil
 	}
 	return m.older(r)

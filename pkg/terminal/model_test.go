@@ -156,6 +156,25 @@ func TestPageUpBringsOlderMessages(t *testing.T) {
 	d.wants("read dbob 61")
 }
 
+func TestHistoryThatFailsOrIsEmptyIsNotAskedForEver(t *testing.T) {
+	for name, broken := range map[string]error{"fails": errors.New("no route"), "empty": nil} {
+		d := sit(t)
+		d.backend.broken = broken
+		d.event(client.State{Phase: client.Connected, Connection: 1})
+		d.event(client.Synced{Conversation: direct(withBob, bob.ID, 7)})
+		d.event(client.CaughtUp{})
+		d.press("enter")
+		d.write("abc")
+		if n := strings.Count(strings.Join(d.backend.calls, "\n"), "older dbob 0"); n != 1 {
+			t.Errorf("%s: asked %d times", name, n)
+		}
+		d.press("pgup")
+		if n := strings.Count(strings.Join(d.backend.calls, "\n"), "older dbob 0"); n != 2 {
+			t.Errorf("%s: after PageUp asked %d times", name, n)
+		}
+	}
+}
+
 func TestAGapDropsWhatIsBelowIt(t *testing.T) {
 	d := online(t, said(withBob, 1, bob.ID, "old one"))
 	d.event(client.Gap{ConversationID: withBob, After: 1, Before: 300})

@@ -41,7 +41,7 @@ type room struct {
 
 	items   []*item // by seq, unanswered ones behind
 	low     chat.Seq
-	more    bool // there is something below low
+	more    bool // there may be something below low
 	loading bool
 	last    string // cleaned text of the last message
 	lastBy  chat.UserID
@@ -56,7 +56,7 @@ type room struct {
 type progress struct{ delivered, read chat.Seq }
 
 func newRoom(id chat.ConversationID) *room {
-	return &room{id: id, receipts: map[chat.UserID]progress{}, typing: map[chat.UserID]bool{}}
+	return &room{id: id, more: true, receipts: map[chat.UserID]progress{}, typing: map[chat.UserID]bool{}}
 }
 
 func (r *room) unread() uint64 {

@@ -149,6 +149,15 @@ func (m *Model) lines(r *room) int {
 	return n
 }
 
+// fills reports whether the messages take more than n lines; it looks at no more of them than it must.
+func (m *Model) fills(r *room, n int) bool {
+	w := m.roomWidth()
+	for at := len(r.items) - 1; at >= 0 && n >= 0; at-- {
+		n -= m.height1(r, at, w)
+	}
+	return n < 0
+}
+
 // height1 is the number of lines that block makes.
 func (m *Model) height1(r *room, at, w int) int {
 	n := len(m.wrapped(r.items[at], w))
@@ -227,11 +236,14 @@ func (m *Model) day(r *room, at int) string {
 	if i.pending() {
 		return ""
 	}
-	day := i.record.ID.Time().In(m.options.Zone).Format("Mon 2 Jan 2006")
-	if at > 0 && r.items[at-1].record.ID.Time().In(m.options.Zone).Format("Mon 2 Jan 2006") == day {
-		return ""
+	t := i.record.ID.Time().In(m.options.Zone)
+	if at > 0 {
+		before := r.items[at-1].record.ID.Time().In(m.options.Zone)
+		if before.YearDay() == t.YearDay() && before.Year() == t.Year() {
+			return ""
+		}
 	}
-	return day
+	return t.Format("Mon 2 Jan 2006")
 }
 
 // markWidth is what is kept free for the mark behind a message's last line.

@@ -71,7 +71,7 @@ func (m *Model) header() string {
 		left += " at " + cleanLine(m.options.Server)
 	}
 	right := m.connection()
-	return m.style.strong(fit(left, m.width-width(right)-1)) + m.style.news(right) + " "
+	return m.style.strong(fit(left, m.width-width(right)-2)) + " " + m.style.news(right) + " "
 }
 
 func (m *Model) connection() string {
