@@ -58,11 +58,7 @@ func (m *Model) record(record chat.Record, source client.Source) tea.Cmd {
 	if source != client.SourceLive && source != client.SourceSent {
 		return nil
 	}
-	if record.Kind == chat.KindMember {
-		r.known = r.known && r.id.Type() != chat.Group // the number of members has changed
-		return m.ask(r)
-	}
-	if r.known {
+	if r.known && record.Kind != chat.KindMember { // which changes the number of members
 		return nil
 	}
 	return m.ask(r)

@@ -212,6 +212,20 @@ func TestANewGroupNeedsPeopleThatExist(t *testing.T) {
 	d.sees("Riders  3 members")
 }
 
+func TestMembersWhoComeAndGoAreTold(t *testing.T) {
+	d := online(t)
+	d.event(client.Synced{Conversation: wire.Conversation{ID: theGroup, Type: chat.Group, Name: "Two", MemberCount: 2, Head: chat.Head{Seq: 1}}})
+	added := said(theGroup, 2, bob.ID, "")
+	added.Kind, added.Type, added.N, added.Action, added.UserIDs = chat.KindMember, "", 0, chat.ActionAdded, []chat.UserID{carol.ID}
+	d.event(client.RecordReceived{Record: added, Source: client.SourceLive})
+	d.wants("conversation ggroup")
+	d.press("enter")
+	d.sees("Riders  3 members", "Bob added carol")
+	d.event(client.Gone{ConversationID: theGroup})
+	d.sees("you are not in that conversation any more")
+	d.misses("Riders")
+}
+
 func TestTheConnectionIsToldCalmly(t *testing.T) {
 	d := sit(t)
 	d.sees("connecting…")
