@@ -290,7 +290,7 @@ func nameOf(u chat.UserID) string {
 	case bob:
 		return "bob"
 	default:
-		return string(u[1:3])
+		return string(u)
 	}
 }
 

@@ -191,7 +191,7 @@ func TestNobodyWhoStaysIsEverOffline(t *testing.T) {
 				time.Sleep(time.Second)
 				c = p.watcher.Enter(stays, session)
 				if slices.Contains(p.watcher.hears(), nameOf(stays)+" offline") {
-					t.Fatalf("after %+v: told offline", s)
+					t.Fatalf("after %+v of %+v: told offline", s, script)
 				}
 			}
 		})
