@@ -114,6 +114,45 @@ func rotation(c subject) {
 	wantKind(t, "an unknown token", err, chat.Unauthorized)
 }
 
+// leeway repeats a rotation whose answer was lost.
+func leeway(c subject) {
+	t, s := c.t, c.s
+	f := login(t, s, create(t, s, "alice").ID, "phone", 0)
+	rotate := func(n int, after, leeway time.Duration) (directory.Session, bool, error) {
+		now := begin.Add(after)
+		return s.RotateRefresh(t.Context(), directory.Rotation{Old: f.key(n), Next: f.key(n + 1).Token, Now: now, ExpiresAt: now.Add(life), Leeway: leeway})
+	}
+	first, _, err := rotate(0, time.Hour, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, reused, err := rotate(0, time.Hour+59*time.Second, time.Minute)
+	if err != nil || reused {
+		t.Fatalf("within the leeway: reused %v, %v", reused, err)
+	}
+	wantSame(t, "session after a repeated rotation", again, first)
+	if _, reused, err = rotate(1, 2*time.Hour, time.Minute); err != nil || reused {
+		t.Fatalf("the token of a repeated rotation: reused %v, %v", reused, err)
+	}
+	if _, reused, _ = rotate(0, 2*time.Hour+time.Second, time.Minute); !reused {
+		t.Error("an older token passes within the leeway of a newer one")
+	}
+	f = login(t, s, create(t, s, "bob").ID, "phone of bob", 0)
+	if _, _, err = rotate(0, time.Hour, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, reused, _ = rotate(0, time.Hour+time.Minute, time.Minute); !reused {
+		t.Error("a token passes after its leeway")
+	}
+	f = login(t, s, create(t, s, "cyd").ID, "phone of cyd", 0)
+	if _, _, err = rotate(0, time.Hour, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, reused, _ = rotate(0, time.Hour, 0); !reused {
+		t.Error("a token passes twice without a leeway")
+	}
+}
+
 func reuse(c subject) {
 	t, s := c.t, c.s
 	alice := create(t, s, "alice")

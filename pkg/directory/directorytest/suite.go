@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) directory.Store) {
 		{"sessions live until they end", sessions},
 		{"revocation is idempotent and listed", revocations},
 		{"a refresh token is good once", rotation},
+		{"a rotation may be repeated within its leeway", leeway},
 		{"a reused token revokes its session, however old it is", reuse},
 		{"an ended session refreshes nothing", endedSessions},
 		{"concurrent rotations have one winner", oneRotation},
