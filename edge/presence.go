@@ -26,6 +26,7 @@ const (
 	peopleAtOnce   = 250      // in one presence:state, below 32 KiB; the others follow
 	sheddableBytes = 32 << 10 // a queue fuller than this takes no presence and no typing
 	lastSeenTime   = 3 * time.Second
+	learnRetry     = time.Second // after members could not be read
 )
 
 // connPresence is a connection's part in presence.
@@ -426,12 +427,22 @@ func (e *Edge) scenesLost() {
 	}
 }
 
+// learnAgain does not give up: somebody may look who was removed.
 func (e *Edge) learnAgain(ids []chat.ConversationID) {
-	ctx, cancel := context.WithTimeout(e.live, lookTime)
-	defer cancel()
 	scenes := e.lookout.pin(ids)
 	defer e.lookout.unpin(scenes)
-	if err := e.learnAll(ctx, scenes); err != nil && e.live.Err() == nil {
-		e.log.Warn("members not read again", slog.Any("error", err))
+	for {
+		ctx, cancel := context.WithTimeout(e.live, lookTime)
+		err := e.learnAll(ctx, scenes)
+		cancel()
+		if err == nil {
+			return
+		}
+		e.log.Warn("members not read again, trying again", slog.Any("error", err))
+		select {
+		case <-e.stopping:
+			return
+		case <-time.After(learnRetry):
+		}
 	}
 }

@@ -135,6 +135,28 @@ func TestARemovedMemberNeitherSeesNorIsSeen(t *testing.T) {
 	}
 }
 
+// A removal is lost on the hop, and the owner does not answer when the edge asks for the members again.
+func TestALostRemovalIsFoundOutHoweverLongItTakes(t *testing.T) {
+	w := newWorld(t)
+	alice, eve := w.person("alice"), w.person("eve")
+	g := w.group(alice, eve)
+	a, e := w.login(t, alice), w.login(t, eve)
+	a.looksAt(g)
+	e.looksAt(g)
+	w.with(func() {
+		w.lose, w.noReplay, w.askFails = func(uint64) bool { return true }, true, 1
+	})
+	w.do(conversation.Command{Op: conversation.OpRemove, ConversationID: g, Actor: alice, Members: []chat.UserID{eve}})
+	w.with(func() { w.lose = nil })
+	w.say(g, alice, "the next one")
+	e.want(wire.TypeResync)
+	eventually(t, "eve to look no more", func() bool {
+		w.edge.lookout.mu.Lock()
+		defer w.edge.lookout.mu.Unlock()
+		return len(w.edge.lookout.scenes[g].lookers) == 1
+	})
+}
+
 func TestARemovalWhileOneSubscribesWins(t *testing.T) {
 	w := newWorld(t)
 	alice, eve := w.person("alice"), w.person("eve")

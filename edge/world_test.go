@@ -56,6 +56,7 @@ type world struct {
 	gate       func(ctx context.Context, c conversation.Command) error // before a command is decided
 	refuse     map[string]bool                                         // limiter kinds that are exhausted
 	onAsk      func()                                                  // before and after an answer is read
+	askFails   int                                                     // answers that fail from now on
 	onRegister func()                                                  // once counted, before the answer
 	crowd      *crowd
 	typed      []string // "start|stop user" as the worker heard them
@@ -249,6 +250,10 @@ func (w *world) Ask(_ context.Context, id chat.ConversationID) (conversation.Ans
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.askFails > 0 {
+		w.askFails--
+		return conversation.Answer{}, chat.Errorf(chat.Unavailable, "the owner is away")
+	}
 	return conversation.Answer{State: w.states[id], Generation: 1, Sends: w.sends(id)}, nil
 }
 
