@@ -229,6 +229,7 @@ func (e *Edge) stop() {
 		}
 	}
 	e.end()
+	e.pacer.end()
 	if e.poller != nil {
 		e.poller.close()
 	}

@@ -161,7 +161,7 @@ func (e *Edge) openStream(who auth.Claims, body eventsBody) (*connection, *strea
 	if err := e.Ready(); err != nil {
 		return nil, nil, err
 	}
-	if err := e.mayRead(shedConnections, "connections"); err != nil {
+	if err := e.giveWay(shedConnections, "connections"); err != nil {
 		return nil, nil, err
 	}
 	c, s := newConnection(e), &streamed{wake: make(chan struct{}, 1)}

@@ -22,10 +22,14 @@ type flushes struct {
 type pacer struct {
 	edge *Edge
 
+	stepping sync.Mutex // held by a step
+
 	mu      sync.Mutex // guards what follows
 	waiting []*connection
-	last    time.Time // when connections were flushed
-	armed   bool      // step will be called
+	last    time.Time   // when connections were flushed
+	armed   bool        // step will be called
+	timer   *time.Timer // of the next step; nil before the first
+	over    bool        // the edge has ended: no step any more
 }
 
 // settle flushes what a hop has queued.
@@ -45,9 +49,8 @@ func (e *Edge) settle(f *flushes) {
 func (p *pacer) add(conns []*connection) {
 	now := time.Now()
 	p.mu.Lock()
-	if due := p.last.Add(paceEvery); !p.armed && now.Before(due) {
-		p.armed = true
-		time.AfterFunc(due.Sub(now), p.step)
+	if due := p.last.Add(paceEvery); !p.armed && !p.over && now.Before(due) {
+		p.arm(due.Sub(now))
 	}
 	if !p.armed {
 		p.last = now
@@ -63,8 +66,37 @@ func (p *pacer) add(conns []*connection) {
 	p.mu.Unlock()
 }
 
-func (p *pacer) step() {
+// arm has step called after d. Called with mu held.
+func (p *pacer) arm(d time.Duration) {
+	p.armed = true
+	if p.timer == nil {
+		p.timer = time.AfterFunc(d, p.step)
+		return
+	}
+	p.timer.Reset(d)
+}
+
+// end lets no step begin any more, and none be under way when it returns. What waits was written when its
+// connection ended.
+func (p *pacer) end() {
+	p.stepping.Lock()
+	defer p.stepping.Unlock()
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+func (p *pacer) step() {
+	p.stepping.Lock()
+	defer p.stepping.Unlock()
+	p.mu.Lock()
+	if p.over {
+		p.mu.Unlock()
+		return
+	}
 	conns := p.waiting
 	p.waiting, p.armed, p.last = nil, false, time.Now()
 	for _, c := range conns {

@@ -37,15 +37,17 @@ type pressure struct {
 	silent   time.Time // since when sends are under way and none is answered; owned by judge
 }
 
-// begin is called when a send is handed on; the result when it was answered.
-func (p *pressure) begin() (end func()) {
-	began := time.Now()
+// begin is called when a send is handed on.
+func (p *pressure) begin() time.Time {
 	p.underWay.Add(1)
-	return func() {
-		p.underWay.Add(-1)
-		p.answered.Add(1)
-		p.took.Add(int64(time.Since(began)))
-	}
+	return time.Now()
+}
+
+// end is called when it was answered.
+func (p *pressure) end(began time.Time) {
+	p.underWay.Add(-1)
+	p.answered.Add(1)
+	p.took.Add(int64(time.Since(began)))
 }
 
 // judge sets the step anew. A second without an answer to what is under way counts as long as it lasts.
@@ -80,8 +82,8 @@ func (e *Edge) relieve(now time.Time) {
 	}
 }
 
-// mayRead refuses what gives way at a step.
-func (e *Edge) mayRead(step int32, what string) error {
+// giveWay refuses what gives way at a step.
+func (e *Edge) giveWay(step int32, what string) error {
 	if !e.pressure.sheds(step) {
 		return nil
 	}

@@ -31,12 +31,12 @@ func TestPressureFollowsTheTimeOfSends(t *testing.T) {
 	second("more than two", 10, 2500*time.Millisecond, shedHistory)
 	second("five", 10, 5*time.Second, shedConnections)
 	second("quick again", 10, time.Millisecond, shedNothing)
-	end := p.begin()
+	began := p.begin()
 	second("the first second of silence", 0, 0, shedNothing)
 	second("the next", 0, 0, shedReceipts)
 	second("one more", 0, 0, shedHistory)
 	second("and another", 0, 0, shedConnections)
-	end()
+	p.end(began)
 	second("answered", 1, time.Millisecond, shedNothing)
 }
 

@@ -189,7 +189,7 @@ func (r *rest) sessionOperations() {
 
 // admitted judges a request of somebody unknown: the limit first, so that one that is refused anyway counts as well.
 func (r *rest) admitted(ctx context.Context, kind string, refusals ...error) error {
-	return cmp.Or(append([]error{r.limited(ctx, kind), r.edge.mayRead(shedConnections, "logins")}, refusals...)...)
+	return cmp.Or(append([]error{r.limited(ctx, kind), r.edge.giveWay(shedConnections, "logins")}, refusals...)...)
 }
 
 // device is the name of a session: as wished, or what the program calls itself.

@@ -246,9 +246,9 @@ func (e *Edge) submit(ctx context.Context, cmd conversation.Command) (conversati
 
 // try commits a command. Only ctx's end makes the outcome unknown.
 func (e *Edge) try(ctx context.Context, cmd conversation.Command) (conversation.Outcome, error) {
-	answered := e.pressure.begin()
+	began := e.pressure.begin()
 	outcome, err := e.deps.Partitions.Submit(ctx, cmd)
-	answered()
+	e.pressure.end(began)
 	if err == nil {
 		return outcome, nil
 	}

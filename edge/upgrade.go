@@ -80,7 +80,7 @@ func (e *Edge) turnAway(r *http.Request) (reason string, err error) {
 	if err := e.Ready(); err != nil {
 		return "not_ready", err
 	}
-	if err := e.mayRead(shedConnections, "connections"); err != nil {
+	if err := e.giveWay(shedConnections, "connections"); err != nil {
 		return "pressure", err
 	}
 	if !slices.Contains(websocket.Subprotocols(r), wire.Subprotocol) {

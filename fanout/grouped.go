@@ -149,7 +149,11 @@ func (s *groupOfReceipts) authors(reader chat.UserID, after, upTo chat.Seq) []ch
 func (w *Worker) tellReceipts(ctx context.Context) {
 	for _, r := range w.grouped.take(w.config.Now()) {
 		a, err := w.signalAudience(ctx, r.conversation)
-		if err != nil || len(a.open) > receiptMembers || !a.state.IsMember(r.user) {
+		if err != nil { // the owner is away: one wait is enough, typing is behind this
+			w.metrics.signal("unavailable")
+			return
+		}
+		if len(a.open) > receiptMembers || !a.state.IsMember(r.user) {
 			continue
 		}
 		authors := slices.DeleteFunc(r.authors, func(u chat.UserID) bool { return !a.state.IsMember(u) })

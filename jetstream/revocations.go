@@ -126,7 +126,7 @@ func (r *Revocations) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch revoked sessions: %w", err)
 	}
-	defer func() { _ = w.Stop() }()
+	defer endWatch(w)
 	tick := time.NewTicker(revocationProof)
 	defer tick.Stop()
 	proof := proof{last: s.Last, since: r.c.Now()}
