@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/parley-chat/parley/pkg/chat"
 )
@@ -151,6 +152,25 @@ func TestALogThatGrowsDuringAStartIsNotShort(t *testing.T) {
 	stop()
 	if got := r.seqs(); got[0] != 12 {
 		t.Errorf("it began with %d, want 12", got[0])
+	}
+}
+
+// Work that costs by the batch is done in few of them while records come one by one.
+func TestALoopLetsRecordsGather(t *testing.T) {
+	w := newWorld(t)
+	r := newRecorder()
+	l := loopOf(w, r, func(c *LoopConfig) { c.Start, c.Gather, c.Reg = from(1), 50*time.Millisecond, prometheus.NewRegistry() })
+	_, stop := running(t, w.ctx, l.Run)
+	w.fill(1, 1)
+	r.waitFor(t, 1)
+	for range 200 {
+		w.say(conversationID(0), "one by one")
+	}
+	r.waitFor(t, 201)
+	stop()
+	r.wantSpan(t, 1, 201)
+	if batches := value(t, l.metrics.batches); batches > 100 {
+		t.Errorf("201 records in %v batches", batches)
 	}
 }
 

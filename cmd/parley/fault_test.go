@@ -165,7 +165,8 @@ func TestFaultStoreBehind(t *testing.T) {
 // and what the older log lacks is still in the history.
 func TestFaultLogBehind(t *testing.T) {
 	p := serve(t)
-	startLoad(t, p, 2*time.Second, mixed()...).verdict(p)
+	half := max(faultTime(t)/2, 2*time.Second)
+	startLoad(t, p, half, mixed()...).verdict(p)
 	if err := p.stop(); err != nil {
 		t.Fatalf("stop: %v\n%s", err, p.out)
 	}
@@ -208,7 +209,7 @@ func TestFaultLogBehind(t *testing.T) {
 	if list, _, err := bob.Conversations(t.Context(), 10, ""); err != nil || len(list) != 1 || list[0].Unread != 51 {
 		t.Errorf("bob's list: %+v, %v", list, err)
 	}
-	startLoad(t, p, 2*time.Second, mixed()...).verdict(p)
+	startLoad(t, p, half, mixed()...).verdict(p)
 }
 
 func copyFiles(t testing.TB, pattern, to string) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/parley-chat/parley/pkg/client/socket"
@@ -54,18 +55,23 @@ The server must run with --limits off; both sides need a descriptor per connecti
 		},
 	}
 	f := idle.Flags()
+	c.crowdFlags(f)
+	f.DurationVar(&c.settle, "settle", 40*time.Second, "rest before the memory is read")
+	f.DurationVar(&c.watch, "watch", 20*time.Second, "time over which the idle CPU is measured")
+	f.StringVar(&c.admin, "admin", "", "admin address of the server, such as http://127.0.0.1:8081: the memory is read after a garbage collection too")
+	return idle
+}
+
+// crowdFlags are those of every command that holds connections.
+func (c *idleConfig) crowdFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.url, "url", "http://127.0.0.1:8080", "address of the server")
 	f.IntVar(&c.connections, "connections", 1000, "connections to hold")
 	f.IntVar(&c.users, "users", 0, "users to register; 0: one for each connection")
 	f.IntVar(&c.conversations, "conversations", 10, "conversations of each user")
 	f.IntVar(&c.members, "members", 20, "members of each conversation")
 	f.IntVar(&c.addresses, "addresses", 1, "source addresses to connect from, 127.0.0.1 and up; each has some 28,000 ports")
-	f.IntVar(&c.parallel, "parallel", 32, "logins at once")
-	f.DurationVar(&c.settle, "settle", 40*time.Second, "rest before the memory is read")
-	f.DurationVar(&c.watch, "watch", 20*time.Second, "time over which the idle CPU is measured")
-	f.IntVar(&c.serverPID, "server-pid", 0, "process that is measured (Linux)")
-	f.StringVar(&c.admin, "admin", "", "admin address of the server, such as http://127.0.0.1:8081: the memory is read after a garbage collection too")
-	return idle
+	f.IntVar(&c.parallel, "parallel", 32, "logins at once, at first")
+	f.IntVar(&c.serverPID, "server-pid", 0, "process of the server, which is measured (Linux)")
 }
 
 func (c *idleConfig) validate() error {
@@ -274,7 +280,7 @@ func (c *idleConfig) login(ctx context.Context, i int, token string, sync []byte
 		return nil, err
 	}
 	if err = conn.Write(sync); err == nil {
-		err = awaitCaughtUp(conn)
+		err = awaitCaughtUp(conn, func(wire.Frame) error { return nil })
 	}
 	if err != nil {
 		_ = conn.Abort()
@@ -283,7 +289,8 @@ func (c *idleConfig) login(ctx context.Context, i int, token string, sync []byte
 	return conn, nil
 }
 
-func awaitCaughtUp(conn *socket.Conn) error {
+// awaitCaughtUp reads a sync's answer to its end; each gets every frame before.
+func awaitCaughtUp(conn *socket.Conn, each func(wire.Frame) error) error {
 	for {
 		b, err := conn.Read()
 		if err != nil {
@@ -297,6 +304,9 @@ func awaitCaughtUp(conn *socket.Conn) error {
 			return nil
 		case f.Type == wire.TypeError:
 			return fmt.Errorf("sync: %w", socket.ErrorOf(f))
+		}
+		if err := each(f); err != nil {
+			return err
 		}
 	}
 }

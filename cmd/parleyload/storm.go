@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
@@ -14,14 +13,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/parley-chat/parley/pkg/chat"
+	"github.com/parley-chat/parley/pkg/client"
 	"github.com/parley-chat/parley/pkg/client/socket"
 	"github.com/parley-chat/parley/pkg/wire"
-)
-
-// Clients come back as the SDKs do: with full jitter below a bound that doubles.
-const (
-	stormBase = 500 * time.Millisecond
-	stormCap  = 30 * time.Second
 )
 
 // stormConfig is what `parleyload storm` is asked for.
@@ -54,16 +48,9 @@ The server must run with --limits off; both sides need a descriptor per connecti
 		},
 	}
 	f := storm.Flags()
-	f.StringVar(&c.url, "url", "http://127.0.0.1:8080", "address of the server")
-	f.IntVar(&c.connections, "connections", 1000, "connections to hold")
-	f.IntVar(&c.users, "users", 0, "users to register; 0: one for each connection")
-	f.IntVar(&c.conversations, "conversations", 10, "conversations of each user")
-	f.IntVar(&c.members, "members", 20, "members of each conversation")
-	f.IntVar(&c.addresses, "addresses", 1, "source addresses to connect from, 127.0.0.1 and up; each has some 28,000 ports")
-	f.IntVar(&c.parallel, "parallel", 32, "logins at once, at first")
+	c.crowdFlags(f)
 	f.IntVar(&c.rounds, "rounds", 3, "times that all are dropped")
 	f.DurationVar(&c.calm, "calm", 5*time.Second, "rest before each drop")
-	f.IntVar(&c.serverPID, "server-pid", 0, "process whose CPU time is measured beside (Linux)")
 	return storm
 }
 
@@ -144,27 +131,14 @@ func (c *stormConfig) heads(ctx context.Context, token string) (map[string]chat.
 		return nil, err
 	}
 	has := map[string]chat.Seq{}
-	for {
-		b, err := conn.Read()
-		if err != nil {
-			return nil, err
+	return has, awaitCaughtUp(conn, func(f wire.Frame) error {
+		if f.Type != wire.TypeSyncRecords {
+			return nil
 		}
-		f, err := socket.Decode(b)
-		switch {
-		case err != nil:
-			return nil, err
-		case f.Type == wire.TypeCaughtUp:
-			return has, nil
-		case f.Type == wire.TypeError:
-			return nil, socket.ErrorOf(f)
-		case f.Type == wire.TypeSyncRecords:
-			s, err := wire.DecodeData[wire.SyncRecords](f)
-			if err != nil {
-				return nil, err
-			}
-			has[string(s.ConversationID)] = s.Head.Seq
-		}
-	}
+		s, err := wire.DecodeData[wire.SyncRecords](f)
+		has[string(s.ConversationID)] = s.Head.Seq
+		return err
+	})
 }
 
 // blow has everybody come back after a drop that has just happened.
@@ -188,15 +162,11 @@ func (c *stormConfig) blow(ctx context.Context, crowd *crowd, tokens []string, p
 	return g, err
 }
 
-// comeBack tries until it is back.
+// comeBack tries until it is back, as the SDKs do.
 func (c *stormConfig) comeBack(ctx context.Context, g *gust, i int, token string, sync []byte) (*socket.Conn, error) {
 	var hint time.Duration
 	for attempt := 0; ; attempt++ {
-		wait := rand.N(min(stormCap, stormBase<<min(attempt, 10)) + 1) //nolint:gosec // jitter
-		if hint > 0 {
-			wait = hint + wait/4
-		}
-		if err := rest(ctx, wait); err != nil {
+		if err := rest(ctx, client.DefaultReconnect().Wait(attempt, hint)); err != nil {
 			return nil, err
 		}
 		g.tries.Add(1)

@@ -8,8 +8,11 @@ import (
 // Backoff is full jitter: the wait before try n is uniform between 0 and Base * 2^n, at most Cap.
 type Backoff struct{ Base, Cap time.Duration }
 
-// wait is the time before another try after attempt failures, never below the server's hint.
-func (b Backoff) wait(attempt int, hint time.Duration) time.Duration {
+// DefaultReconnect is the backoff between connections.
+func DefaultReconnect() Backoff { return Backoff{500 * time.Millisecond, 30 * time.Second} }
+
+// Wait is the time before another try after attempt failures, never below the server's hint.
+func (b Backoff) Wait(attempt int, hint time.Duration) time.Duration {
 	most := b.Cap
 	if attempt < 20 {
 		most = min(b.Cap, b.Base<<attempt)

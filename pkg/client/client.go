@@ -127,7 +127,7 @@ func New(c Config) (*Client, error) {
 	}
 	c.Outbox, c.Queue = orDefault(c.Outbox, DefaultOutbox), orDefault(c.Queue, DefaultQueue)
 	c.Hold = orDefault(c.Hold, DefaultHold)
-	c.Reconnect = orDefault(c.Reconnect, Backoff{500 * time.Millisecond, 30 * time.Second})
+	c.Reconnect = orDefault(c.Reconnect, DefaultReconnect())
 	c.Retry = orDefault(c.Retry, Backoff{100 * time.Millisecond, 5 * time.Second})
 	if c.Store == nil {
 		c.Store = NewMemoryStore()
@@ -354,7 +354,7 @@ func (c *Client) pause(attempt int, err error) time.Duration {
 	if refused, ok := errors.AsType[*socket.HandshakeError](err); ok {
 		hint = refused.RetryAfter
 	}
-	return c.config.Reconnect.wait(attempt, hint)
+	return c.config.Reconnect.Wait(attempt, hint)
 }
 
 func (c *Client) rest(ctx context.Context, wait time.Duration) {

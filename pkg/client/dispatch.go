@@ -141,7 +141,7 @@ func (c *Client) fill(ctx context.Context, g Gap, t *timeline) bool {
 				c.fillRefused(g.ConversationID, t, at)
 				return false
 			}
-			c.rest(ctx, c.config.Reconnect.wait(attempt, hintOf(err)))
+			c.rest(ctx, c.config.Reconnect.Wait(attempt, hintOf(err)))
 			attempt++
 			continue
 		}

@@ -128,7 +128,7 @@ func (l *link) renew(ctx context.Context, token string, replace time.Time) error
 		if err != nil && ctx.Err() == nil {
 			if _, retry := refused(err); retry {
 				l.c.config.Log.Warn("token not replaced", slog.Any("error", err))
-				replace = l.c.config.Now().Add(l.c.config.Reconnect.wait(2, 0))
+				replace = l.c.config.Now().Add(l.c.config.Reconnect.Wait(2, 0))
 				continue // the old one still works for a while
 			}
 			return err

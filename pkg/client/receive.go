@@ -159,7 +159,7 @@ func (c *Client) failed(ctx context.Context, frame uint64, err error) {
 		if refusal != nil {
 			hint = refusal.RetryAfter
 		}
-		c.outbox.retry(l, c.config.Now().Add(c.config.Retry.wait(l.attempts, hint)))
+		c.outbox.retry(l, c.config.Now().Add(c.config.Retry.Wait(l.attempts, hint)))
 	} else {
 		settled = c.outbox.settle(l, wire.Sent{}, err)
 	}
@@ -174,7 +174,7 @@ func (c *Client) syncRefused(frame uint64, hint time.Duration) {
 		return
 	}
 	c.wantSync, c.syncing = true, 0
-	c.syncAfter = c.config.Now().Add(c.config.Reconnect.wait(c.refusals, hint))
+	c.syncAfter = c.config.Now().Add(c.config.Reconnect.Wait(c.refusals, hint))
 	c.refusals++
 }
 

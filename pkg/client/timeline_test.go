@@ -65,7 +65,7 @@ func TestBackoffIsBoundedAndHonoursTheHint(t *testing.T) {
 		b := Backoff{time.Second, time.Minute}
 		attempt := rapid.IntRange(0, 100).Draw(t, "attempt")
 		hint := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "hint"))
-		wait := b.wait(attempt, hint)
+		wait := b.Wait(attempt, hint)
 		if wait < hint || wait > hint+b.Cap {
 			t.Fatalf("attempt %d with hint %s waits %s", attempt, hint, wait)
 		}
