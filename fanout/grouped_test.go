@@ -15,28 +15,10 @@ import (
 // receiptSignals lists "who kind seq > recipients" of the receipts that came as signals, sorted.
 func receiptSignals(t *testing.T, hops []wire.Hop) []string {
 	t.Helper()
-	var lines []string
-	for _, h := range hops {
-		if h.Lane != wire.LaneSignals {
-			continue
-		}
-		for _, d := range h.Deliveries {
-			f, err := wire.DecodeFrame(d.Frame)
-			if err != nil {
-				t.Fatal(err)
-			}
-			down, err := wire.DecodeData[wire.CursorDown](f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var to []string
-			for _, u := range d.Recipients {
-				to = append(to, nameOf(u))
-			}
-			slices.Sort(to)
-			lines = append(lines, fmt.Sprintf("%s %s %d > %s", nameOf(down.UserID), strings.TrimPrefix(f.Type, "message:"), down.Seq, strings.Join(to, " ")))
-		}
-	}
+	lines := signals(t, hops, func(f wire.Frame, to string) (string, error) {
+		down, err := wire.DecodeData[wire.CursorDown](f)
+		return fmt.Sprintf("%s %s %d > %s", nameOf(down.UserID), strings.TrimPrefix(f.Type, "message:"), down.Seq, to), err
+	})
 	slices.Sort(lines)
 	return lines
 }

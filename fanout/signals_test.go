@@ -27,6 +27,15 @@ func running(t *testing.T) *bench {
 // signalled lists "type typist > recipients" of the signals that came for an edge, in order.
 func signalled(t *testing.T, hops []wire.Hop) []string {
 	t.Helper()
+	return signals(t, hops, func(f wire.Frame, to string) (string, error) {
+		down, err := wire.DecodeData[wire.TypingDown](f)
+		return fmt.Sprintf("%s %s > %s", strings.TrimPrefix(f.Type, "typing:"), nameOf(down.UserID), to), err
+	})
+}
+
+// signals has each signal written as a line, with its recipients sorted, in order.
+func signals(t *testing.T, hops []wire.Hop, line func(f wire.Frame, to string) (string, error)) []string {
+	t.Helper()
 	var lines []string
 	for _, h := range hops {
 		if h.Lane != wire.LaneSignals {
@@ -40,16 +49,16 @@ func signalled(t *testing.T, hops []wire.Hop) []string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			down, err := wire.DecodeData[wire.TypingDown](f)
-			if err != nil {
-				t.Fatal(err)
-			}
 			var to []string
 			for _, u := range d.Recipients {
 				to = append(to, nameOf(u))
 			}
 			slices.Sort(to)
-			lines = append(lines, fmt.Sprintf("%s %s > %s", strings.TrimPrefix(f.Type, "typing:"), nameOf(down.UserID), strings.Join(to, " ")))
+			text, err := line(f, strings.Join(to, " "))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, text)
 		}
 	}
 	return lines

@@ -31,12 +31,14 @@ func TestPresenceIsSubscribedAgainOnEachConnection(t *testing.T) {
 	}
 	has[Watching](t, l, "the answer after a refusal that passes", 1)
 	c.SetAway(true)
+	away := `presence:update {"status":"away"}`
+	s.until(t, "away to be told", func() bool { return slices.Contains(s.others, away) })
 	s.broadcast(wire.TypePresenceUpdate, wire.PresenceUpdate{UserID: s.user, Status: "offline", LastSeen: "2026-03-01T12:00:00.000Z"})
 	has[Presence](t, l, "the update", 2)
 	s.abort()
 	has[Watching](t, l, "the answer on the next connection", 2)
 	s.mu.Lock()
-	if n := len(slices.DeleteFunc(slices.Clone(s.others), func(o string) bool { return o != `presence:update {"status":"away"}` })); n != 2 {
+	if n := len(slices.DeleteFunc(slices.Clone(s.others), func(o string) bool { return o != away })); n != 2 {
 		t.Errorf("away was told %d times, want once per connection", n)
 	}
 	s.mu.Unlock()
