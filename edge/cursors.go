@@ -95,9 +95,7 @@ func (c *connection) queueCursor(key cursorKey, position chat.Position, reply ui
 }
 
 func cursorsLimited() error {
-	limited := chat.Errorf(chat.RateLimited, "too many cursors wait")
-	limited.RetryAfter = cursorDelay
-	return limited
+	return limitedFor(cursorDelay, "too many cursors wait")
 }
 
 func (c *connection) flushLater() {

@@ -121,6 +121,8 @@ type Limiter interface {
 	ClientAddr(r *http.Request) netip.Addr
 	// Allow judges one try of a kind of auth's (auth.LimitLogin and so on).
 	Allow(kind string, addr netip.Addr) (ok bool, retryAfter time.Duration)
+	// AllowUser judges one try of a person.
+	AllowUser(kind string, user chat.UserID) (ok bool, retryAfter time.Duration)
 }
 
 // Deps are the edge's ways to everybody else, bound in cmd.

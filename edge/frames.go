@@ -59,9 +59,7 @@ func (c *connection) handle(in inbound) {
 	}
 	c.edge.metrics.frame(f.Type)
 	if !c.edge.config.NoLimits && !c.frames.allow(time.Now()) {
-		limited := chat.Errorf(chat.RateLimited, "more than %d frames a second", framesRate)
-		limited.RetryAfter = time.Second
-		c.refuse(f.ID, limited)
+		c.refuse(f.ID, limitedFor(time.Second, "more than %d frames a second", framesRate))
 		return
 	}
 	switch f.Type {

@@ -128,9 +128,7 @@ func (c *connection) mayLook() error {
 		c.presence.rate = rate.NewLimiter(rate.Every(looksEvery), looksBurst)
 	}
 	if c.presence.rate != nil && !c.presence.rate.Allow() || c.presence.looking.Swap(true) {
-		limited := chat.Errorf(chat.RateLimited, "one subscription at a time, and one a second")
-		limited.RetryAfter = looksEvery
-		return limited
+		return limitedFor(looksEvery, "one subscription at a time, and one a second")
 	}
 	return nil
 }

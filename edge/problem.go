@@ -83,3 +83,10 @@ func writeProblem(w http.ResponseWriter, err error) {
 	w.WriteHeader(p.Status)
 	_ = json.MarshalWrite(w, p) // the client is gone: nobody is left to tell
 }
+
+// limitedFor is the refusal of what would be taken again after a while.
+func limitedFor(wait time.Duration, format string, args ...any) *chat.Error {
+	limited := chat.Errorf(chat.RateLimited, format, args...)
+	limited.RetryAfter = wait
+	return limited
+}

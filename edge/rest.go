@@ -335,11 +335,8 @@ func (r *rest) failed(operation string, err error) error {
 
 // limited applies a limit per address.
 func (r *rest) limited(ctx context.Context, kind string) error {
-	ok, wait := r.edge.deps.Limiter.Allow(kind, callerOf(ctx).addr)
-	if ok {
-		return nil
+	if ok, wait := r.edge.deps.Limiter.Allow(kind, callerOf(ctx).addr); !ok {
+		return limitedFor(wait, "too many attempts from this address")
 	}
-	limited := chat.Errorf(chat.RateLimited, "too many attempts from this address")
-	limited.RetryAfter = wait
-	return limited
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/parley-chat/parley/pkg/auth"
 	"github.com/parley-chat/parley/pkg/chat"
 	"github.com/parley-chat/parley/pkg/directory"
 )
@@ -49,6 +50,9 @@ func (r *rest) peopleOperations() {
 		) (peopleAnswer, error) {
 			if in.Query == "" || len(in.Query) > directory.MaxUsername {
 				return peopleAnswer{}, chat.Errorf(chat.Invalid, "query has 1 to %d characters", directory.MaxUsername)
+			}
+			if ok, wait := r.edge.deps.Limiter.AllowUser(auth.LimitSearch, claimsOf(ctx).UserID); !ok {
+				return peopleAnswer{}, limitedFor(wait, "too many searches")
 			}
 			found, err := r.edge.deps.Directory.SearchUsers(ctx, directory.Fold(in.Query), searchResults)
 			return peopleOf(found), err

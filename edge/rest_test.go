@@ -181,6 +181,10 @@ func TestPeople(t *testing.T) {
 		t.Errorf("found %+v", many.Users)
 	}
 	w.problem(t, token, "GET", "users/search", "", chat.Invalid)
+	w.with(func() { w.refuse[auth.LimitSearch] = true })
+	if p := w.problem(t, token, "GET", "users/search?query=AL", "", chat.RateLimited); p.RetryAfterMS != 1500 {
+		t.Errorf("refused for %d ms", p.RetryAfterMS)
+	}
 }
 
 func TestConversationsAreCreatedOnce(t *testing.T) {

@@ -131,9 +131,7 @@ func (c *connection) queueSend(p pendingSend) error {
 	id := p.command.ConversationID
 	if lane := c.sends.lanes[id]; lane != nil {
 		if c.sends.waiting >= waitingSends || c.sends.bytes > 0 && c.sends.bytes+p.size() > waitingBytes {
-			limited := chat.Errorf(chat.RateLimited, "%d sends wait already", c.sends.waiting)
-			limited.RetryAfter = time.Second
-			return limited
+			return limitedFor(time.Second, "%d sends wait already", c.sends.waiting)
 		}
 		c.sends.waiting++
 		c.sends.bytes += p.size()

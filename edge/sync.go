@@ -55,9 +55,7 @@ func (c *connection) runSync(run *syncRun) {
 	if before := c.syncing; before != nil && before.told {
 		run.after = before.over
 	} else if before != nil {
-		limited := chat.Errorf(chat.RateLimited, "a sync is under way")
-		limited.RetryAfter = time.Second
-		c.refuse(run.id, limited)
+		c.refuse(run.id, limitedFor(time.Second, "a sync is under way"))
 		return
 	}
 	if !c.work(run.do) {

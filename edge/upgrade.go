@@ -90,9 +90,7 @@ func (e *Edge) turnAway(r *http.Request) (reason string, err error) {
 		return "origin", chat.Errorf(chat.Forbidden, "this origin may not connect")
 	}
 	if ok, wait := e.deps.Limiter.Allow(auth.LimitHandshake, e.deps.Limiter.ClientAddr(r)); !ok {
-		limited := chat.Errorf(chat.RateLimited, "too many connections from this address")
-		limited.RetryAfter = wait
-		return "rate", limited
+		return "rate", limitedFor(wait, "too many connections from this address")
 	}
 	return "", nil
 }

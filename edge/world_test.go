@@ -485,6 +485,10 @@ func (w *world) Allow(kind string, _ netip.Addr) (bool, time.Duration) {
 	return !w.refuse[kind], 1500 * time.Millisecond
 }
 
+func (w *world) AllowUser(kind string, _ chat.UserID) (bool, time.Duration) {
+	return w.Allow(kind, netip.Addr{})
+}
+
 // raw is an entry of the log as it is stored.
 func (w *world) raw(at int) string {
 	w.mu.Lock()

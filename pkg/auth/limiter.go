@@ -15,11 +15,12 @@ import (
 	"github.com/parley-chat/parley/pkg/chat"
 )
 
-// The kinds of attempt that are limited by address.
+// The kinds of attempt that are limited: by address, and searches by person, so that nobody lists everybody.
 const (
 	LimitRegister  = "register"
 	LimitLogin     = "login"
 	LimitHandshake = "handshake"
+	LimitSearch    = "search"
 )
 
 const (
@@ -40,6 +41,7 @@ func DefaultRates() map[string]Rate {
 		LimitRegister:  {Every: 10 * time.Second, Burst: 20},
 		LimitLogin:     {Every: 2 * time.Second, Burst: 30},
 		LimitHandshake: {Every: 50 * time.Millisecond, Burst: 300},
+		LimitSearch:    {Every: time.Second, Burst: 60},
 	}
 }
 
@@ -48,12 +50,12 @@ type LimiterConfig struct {
 	Off            bool                  // everything is allowed
 	TrustedProxies []netip.Prefix        // whose X-Forwarded-For counts
 	Rates          map[string]Rate       // by kind; nil: DefaultRates
-	Addresses      int                   // most that are remembered; 0: 100,000
+	Addresses      int                   // most that are remembered, people among them; 0: 100,000
 	Now            func() time.Time      // nil: time.Now
 	Reg            prometheus.Registerer // nil: the metrics stay unregistered
 }
 
-// Limiter limits what an address may try. Loopback is exempt, unless it is a trusted proxy: then what comes
+// Limiter limits what an address or a person may try. Loopback is exempt, unless it is a trusted proxy: then what comes
 // from it comes from anywhere. Safe for concurrent use.
 type Limiter struct {
 	config  LimiterConfig
@@ -64,9 +66,11 @@ type Limiter struct {
 	used    list.List                   // of *bucket, the one used last in front
 }
 
+// bucketKey names who is limited: an address or a person.
 type bucketKey struct {
 	kind string
 	from netip.Addr // IPv6: the /64
+	user chat.UserID
 }
 
 type bucket struct {
@@ -104,20 +108,32 @@ func ParseProxies(networks []string) ([]netip.Prefix, error) {
 // Allow takes one attempt of an address; retryAfter tells when the next one will be allowed. A kind without
 // a rate is not limited.
 func (l *Limiter) Allow(kind string, addr netip.Addr) (ok bool, retryAfter time.Duration) {
-	r, limited := l.config.Rates[kind]
-	if l.config.Off || !limited || (addr.IsLoopback() && !l.trusted(addr)) {
+	if addr.IsLoopback() && !l.trusted(addr) {
+		return true, 0
+	}
+	return l.take(bucketKey{kind: kind, from: network(addr)})
+}
+
+// AllowUser is Allow for a person, wherever they are.
+func (l *Limiter) AllowUser(kind string, user chat.UserID) (ok bool, retryAfter time.Duration) {
+	return l.take(bucketKey{kind: kind, user: user})
+}
+
+func (l *Limiter) take(key bucketKey) (ok bool, retryAfter time.Duration) {
+	r, limited := l.config.Rates[key.kind]
+	if l.config.Off || !limited {
 		return true, 0
 	}
 	now := l.config.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	taken := l.bucket(bucketKey{kind, network(addr)}, r, now).ReserveN(now, 1)
+	taken := l.bucket(key, r, now).ReserveN(now, 1)
 	wait := taken.DelayFrom(now)
 	if wait == 0 {
 		return true, 0
 	}
 	taken.CancelAt(now)
-	l.metrics.limited.WithLabelValues(kind).Inc()
+	l.metrics.limited.WithLabelValues(key.kind).Inc()
 	return false, wait
 }
 

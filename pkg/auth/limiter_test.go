@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/parley-chat/parley/pkg/chat"
 )
 
 func testLimiter(change func(*LimiterConfig)) (*Limiter, *clock) {
@@ -55,6 +57,26 @@ func TestAnAddressIsLimitedByKind(t *testing.T) {
 	}
 	if got := counted(t, reg, "parley_auth_limited_total"); got != 7+9+7+1 { // two addresses' logins, registrations, one more login
 		t.Errorf("%v refusals were counted", got)
+	}
+}
+
+func TestAPersonIsLimitedWhereverTheyAre(t *testing.T) {
+	l, at := testLimiter(nil)
+	ann, bob := chat.NewUserID(), chat.NewUserID()
+	for i := range 4 {
+		if ok, _ := l.AllowUser(LimitLogin, ann); ok != (i < 3) {
+			t.Errorf("try %d: %v", i, ok)
+		}
+	}
+	if ok, _ := l.AllowUser(LimitLogin, bob); !ok {
+		t.Error("another person is refused")
+	}
+	if ok, _ := l.Allow(LimitLogin, netip.MustParseAddr("192.0.2.1")); !ok {
+		t.Error("an address is refused because of a person")
+	}
+	at.now = at.now.Add(time.Second)
+	if ok, _ := l.AllowUser(LimitLogin, ann); !ok {
+		t.Error("refused after the wait")
 	}
 }
 
@@ -175,7 +197,7 @@ func TestClientAddr(t *testing.T) {
 
 func TestTheDefaultRatesNameEveryKind(t *testing.T) {
 	l := NewLimiter(LimiterConfig{})
-	for _, kind := range []string{LimitRegister, LimitLogin, LimitHandshake} {
+	for _, kind := range []string{LimitRegister, LimitLogin, LimitHandshake, LimitSearch} {
 		if r := l.config.Rates[kind]; r.Burst < 1 || r.Every <= 0 {
 			t.Errorf("%s has the rate %+v", kind, r)
 		}
