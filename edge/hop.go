@@ -67,8 +67,7 @@ func (l *hopLane) reset() {
 }
 
 // Deliver takes one hop of a fan-out worker, or an announcement of the owner of a presence shard. The edge keeps
-// hop: the caller must not change it. It does not
-// block, and it may be called from within Fanout.Replay.
+// hop: the caller must not change it. It does not block, and it may be called from within Fanout.Replay.
 func (e *Edge) Deliver(hop []byte) {
 	if wire.IsAnnouncement(hop) {
 		e.heard(hop)
